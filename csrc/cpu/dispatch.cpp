@@ -1,0 +1,37 @@
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace pyoip::cpu {
+
+std::vector<const Kernels*> usable_kernels() {
+    std::vector<const Kernels*> usable;
+#if defined(PYOIP_X86)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        usable.push_back(&avx512_kernels());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&avx2_kernels());
+#endif
+    usable.push_back(&baseline_kernels());
+    return usable;
+}
+
+const Kernels& choose_kernels() {
+    const std::vector<const Kernels*> usable = usable_kernels();
+    const char* wanted = std::getenv("PYOIP_CPU_ISA");
+    if (wanted == nullptr || *wanted == '\0') return *usable.front();
+    std::string names;
+    for (const Kernels* kernels : usable) {
+        if (std::string(wanted) == kernels->name) return *kernels;
+        names += std::string(names.empty() ? "" : ", ") + kernels->name;
+    }
+    throw std::invalid_argument("PYOIP_CPU_ISA='" + std::string(wanted) +
+                                "': must be an instruction set that this build holds and this processor "
+                                "runs: " +
+                                names);
+}
+
+}  // namespace pyoip::cpu

@@ -1,0 +1,118 @@
+// One image, one map: the objective and its gradient.
+
+struct Value {
+    float activation, preactivation;  // means over positions
+    bool asleep;                      // a ReLU that is off everywhere
+    bool flat;                        // the gradient is exactly zero
+};
+
+// What to do with a map that a ReLU silences everywhere.
+enum class Silent { report, wake };  // wake: follow the preactivation instead
+
+// The target's one map before its activation function, (positions); two layers or more.
+template <int P>
+static void dot_windows(const LayerPlan& p, int map, const float* in, const std::int32_t* from, float* map_values) {
+    const std::int64_t pitch = std::int64_t(p.kernel_w) * p.in_padded;
+    const std::int64_t line = std::int64_t(p.padded_w) * p.in_padded;
+    Vec acc[P] = {};
+    for (int y = 0; y < p.kernel_h; ++y) {
+        const float* row = p.rows + (std::int64_t(y) * p.maps + map) * pitch;
+        for (std::int64_t i = 0; i < pitch; i += kLanes) {
+            const Vec w = load(row + i);
+            for (int k = 0; k < P; ++k) acc[k] += w * load(in + from[k] + y * line + i);
+        }
+    }
+    for (int k = 0; k < P; ++k) map_values[k] = sum(acc[k]) + p.bias[map];
+}
+
+static void correlate_target(const LayerPlan& p, int map, const float* in, float* map_values) {
+    int i = 0;
+    for (; i + 4 <= p.positions; i += 4) dot_windows<4>(p, map, in, p.in_offset + i, map_values + i);
+    for (; i < p.positions; ++i) dot_windows<1>(p, map, in, p.in_offset + i, map_values + i);
+}
+
+// Activates `values` (rows x pitch, `width` of each row in use) in place and leaves in
+// `gradient` the objective's derivative by each preactivation. Works in whole vectors: what
+// lies behind a row is overwritten, and masked where it would count.
+static Value weigh_positions(const LayerPlan& p, int rows, std::int64_t pitch, int width, Objective objective,
+                             Silent silent, float* values, float* gradient) {
+    const Vec slope = splat(p.slope);
+    const IVec lane = lane_numbers();
+    double activation = 0.0, preactivation = 0.0;
+    for (int y = 0; y < rows; ++y) {
+        Vec before = {}, after = {};
+        for (int x = 0; x < width; x += kLanes) {
+            float* at = values + y * pitch + x;
+            const IVec used = lane < splat_int(width - x);
+            const Vec z = load(at), a = activate(p.activation, slope, z);
+            before += select(used, z, Vec{}), after += select(used, a, Vec{});
+            store(at, a);
+        }
+        preactivation += double(sum(before)), activation += double(sum(after));
+    }
+    const double count = double(rows) * width;
+    Value value{float(activation / count), float(preactivation / count), false, false};
+    value.asleep = p.activation == Activation::relu && !(activation > 0.0);
+    const Vec share = splat(float(1.0 / count));
+    const bool linear = objective == Objective::preactivation || (value.asleep && silent == Silent::wake);
+    Vec steepest = {};
+    for (int y = 0; y < rows; ++y)
+        for (int x = 0; x < width; x += kLanes) {
+            const std::int64_t at = y * pitch + x;
+            const Vec d = linear ? share : share * derivative(p.activation, slope, load(values + at));
+            steepest += select(lane < splat_int(width - x), d * d, Vec{});
+            store(gradient + at, d);
+        }
+    value.flat = !(sum(steepest) > 0.0f);
+    return value;
+}
+
+static bool all_zero(const float* values, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i)
+        if (values[i] != 0.0f) return false;
+    return true;
+}
+
+static Value evaluate_planes(const Plan& plan, float* memory, const float* image, int map, Objective objective,
+                             Silent silent, float* gradient) {
+    const LayerPlan& t = plan.layers[0];
+    const std::int64_t taps = std::int64_t(t.in_channels) * t.kernel_h * t.kernel_w;
+    const float* weights = t.raw_weights + map * taps;
+    float *values = memory + plan.map_values, *map_gradient = memory + plan.map_gradient;
+    load_planes(plan, image, memory + plan.planes);
+    correlate_planes(t, weights, t.bias[map], memory + plan.planes, values);
+    const Value value =
+        weigh_positions(t, t.out_height, t.map_width, t.out_width, objective, silent, values, map_gradient);
+    spread_map(t, map_gradient, memory + plan.spread);
+    plane_gradients(plan, weights, memory + plan.spread, memory + plan.plane_gradient, gradient);
+    return value;
+}
+
+// gradient (C, H, W) of the objective, or of the preactivation of a map that is asleep and to
+// be woken.
+static Value evaluate(const Plan& plan, float* memory, const float* image, int map, Objective objective,
+                      Silent silent, float* gradient) {
+    Value value;
+    if (plan.layer_count == 1) {
+        value = evaluate_planes(plan, memory, image, map, objective, silent, gradient);
+    } else {
+        const LayerPlan& t = plan.layers[plan.layer_count - 1];
+        float *values = memory + plan.map_values, *map_gradient = memory + plan.map_gradient;
+        load_image(plan, image, memory);
+        forward_below(plan, memory);
+        correlate_target(t, map, memory + t.input, values);
+        value = weigh_positions(t, 1, t.positions, t.positions, objective, silent, values, map_gradient);
+        if (value.flat)
+            clear(gradient, plan.pixels);
+        else
+            backward(plan, memory, map, map_gradient, gradient);
+    }
+    value.flat = value.flat || all_zero(gradient, plan.pixels);
+    return value;
+}
+
+static void gradient(const Plan& plan, float* memory, const float* image, int map, Objective objective,
+                     float* value, float* out) {
+    const Value v = evaluate(plan, memory, image, map, objective, Silent::report, out);
+    value[0] = v.activation, value[1] = v.preactivation;
+}

@@ -1,0 +1,8 @@
+// What every processor of the architecture has: SSE2 on x86-64, NEON on aarch64.
+#define PYOIP_LANES 4
+#define PYOIP_ISA_NAME "baseline"
+#include "kernels.inl"
+
+namespace pyoip::cpu {
+const Kernels& baseline_kernels() { return kKernels; }
+}  // namespace pyoip::cpu

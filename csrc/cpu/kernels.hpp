@@ -1,0 +1,35 @@
+// What each instruction set offers: four functions over one image, written once in the .inl
+// files beside this one and compiled per instruction set by isa_*.cpp.
+#pragma once
+
+#include "plan.hpp"
+
+namespace pyoip::cpu {
+
+struct Kernels {
+    const char* name;
+    int lanes;  // floats in a vector
+
+    // `memory` is Plan::floats long, zeroed once and then reused for any number of calls.
+    void (*score)(const Plan&, float* memory, const float* image, Objective, float* scores);
+    void (*activations)(const Plan&, float* memory, const float* image, float* maps);
+    // value (2): mean activation and preactivation; gradient (C, H, W) of the objective.
+    void (*gradient)(const Plan&, float* memory, const float* image, int map, Objective, float* value,
+                     float* gradient);
+    void (*ascend)(const Plan&, float* memory, const AscentSettings&, const AscentTask&, const bool* stop);
+};
+
+const Kernels& baseline_kernels();
+#if defined(PYOIP_X86)
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+#endif
+
+// The best set of kernels that this processor runs, or the one named by PYOIP_CPU_ISA.
+// Throws std::invalid_argument naming what is missing.
+const Kernels& choose_kernels();
+
+// All that this build holds and this processor runs, best first.
+std::vector<const Kernels*> usable_kernels();
+
+}  // namespace pyoip::cpu

@@ -1,0 +1,77 @@
+"""pyoip: which input makes this map respond most? Found for every map of a layer in one call."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .ascent import activations, ascend, score
+    from .errors import (
+        DataError,
+        EngineUnavailable,
+        Interrupted,
+        InvalidArgument,
+        ModelError,
+        PyoipError,
+        UnsupportedLayer,
+    )
+    from .fluctuations import Fluctuations, start_images
+    from .network import Network, load
+    from .result import Result, load_result
+    from .settings import Constraint, Settings
+
+# Where each public name lives. Resolved on first use, so that `import pyoip` stays
+# cheap: onnx, matplotlib and torch are loaded only by what needs them.
+_HOMES = {
+    "ascent": ("activations", "ascend", "score"),
+    "errors": (
+        "DataError",
+        "EngineUnavailable",
+        "Interrupted",
+        "InvalidArgument",
+        "ModelError",
+        "PyoipError",
+        "UnsupportedLayer",
+    ),
+    "fluctuations": ("Fluctuations", "start_images"),
+    "network": ("Network", "load"),
+    "result": ("Result", "load_result"),
+    "settings": ("Constraint", "Settings"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - in the order in which a reader meets them
+    "load",
+    "ascend",
+    "score",
+    "activations",
+    "start_images",
+    "load_result",
+    "Network",
+    "Result",
+    "Settings",
+    "Constraint",
+    "Fluctuations",
+    "PyoipError",
+    "ModelError",
+    "UnsupportedLayer",
+    "InvalidArgument",
+    "DataError",
+    "EngineUnavailable",
+    "Interrupted",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pyoip")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'pyoip' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,105 @@
+"""The fused CPU engine: the whole ascent in C++, threads over images (``csrc/cpu``)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _cpu
+from ..errors import EngineUnavailable
+from ..fluctuations import default_threads
+from ..settings import Objective, Settings
+from ..stack import ConvLayer, Stack, check_limits
+from .base import Ascents, Floats, Progress, Targets, as_images
+
+
+def describe() -> dict[str, str]:
+    """Version, compiler and instruction sets of the extension module."""
+    info = _info()
+    return {
+        "core": f"{info['version']}, compiled by {info['compiler']}",
+        "instruction set": f"{info['instruction_set']} (of {', '.join(info['instruction_sets'])})",
+        "threads": str(default_threads()),
+    }
+
+
+def _info() -> dict[str, Any]:
+    try:
+        return _cpu.info()
+    except ValueError as error:  # PYOIP_CPU_ISA names what is not there
+        raise EngineUnavailable(str(error)) from None
+
+
+class CpuEngine:
+    """`Engine` on this processor, for stacks within `pyoip.stack.check_limits`."""
+
+    name: ClassVar[str] = "cpu"
+
+    def __init__(self, stack: Stack, threads: int | None = None) -> None:
+        check_limits(stack)
+        _info()
+        self.stack = stack
+        self.threads = default_threads(threads)
+        self._core = _cpu.Engine(stack.input_shape, [_described(layer) for layer in stack.layers])
+
+    def score(self, images: Floats, objective: Objective, progress: Progress | None = None) -> Floats:
+        """See `Engine.score`."""
+        return self._core.score(as_images(self.stack, images), objective, self.threads, progress)
+
+    def activations(self, images: Floats, progress: Progress | None = None) -> Floats:
+        """See `Engine.activations`."""
+        return self._core.activations(as_images(self.stack, images), self.threads, progress)
+
+    def gradient(
+        self, images: Floats, targets: Targets, objective: Objective
+    ) -> tuple[Floats, Floats]:
+        """See `Engine.gradient`."""
+        images = as_images(self.stack, images)
+        return self._core.gradient(images, targets, objective, self.threads, None)
+
+    def ascend(
+        self,
+        starts: Floats,
+        targets: Targets,
+        settings: Settings,
+        progress: Progress | None = None,
+    ) -> Ascents:
+        """See `Engine.ascend`."""
+        numbers = {
+            "objective": settings.objective,
+            "constraint": settings.constraint.kind,
+            "low": settings.constraint.low,
+            "high": settings.constraint.high,
+            "steps": settings.steps,
+            "step_size": settings.step_size,
+            "momentum": settings.momentum,
+            "patience": settings.patience,
+            "tolerance": settings.tolerance,
+            "smooth": settings.smooth,
+            "article": settings.method == "article",
+            "snapshots": list(settings.snapshots),
+        }
+        starts = as_images(self.stack, starts)
+        targets = np.ascontiguousarray(targets, np.int32)
+        return Ascents(**self._core.ascend(starts, targets, numbers, self.threads, progress))
+
+
+def _described(layer: ConvLayer) -> dict[str, Any]:
+    pool = layer.pool
+    return {
+        "input_shape": layer.input_shape,
+        "output_shape": layer.output_shape,
+        "kernel": layer.weights.shape[2:],
+        "stride": layer.stride,
+        "pad": layer.pads[:2],
+        "activation": layer.activation.kind,
+        "slope": layer.activation.slope,
+        "pool": pool.kind if pool else "none",
+        "pool_kernel": pool.kernel if pool else (1, 1),
+        "pool_stride": pool.stride if pool else (1, 1),
+        "pool_pad": pool.pads[:2] if pool else (0, 0),
+        "pooled": layer.pooled_shape[1:],
+        "weights": layer.weights,
+        "bias": layer.bias,
+    }

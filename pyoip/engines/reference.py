@@ -1,0 +1,95 @@
+"""The definition as an engine: float64 NumPy, any sequential stack, slow."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from .. import reference
+from ..settings import Objective, Settings
+from ..stack import Stack
+from .base import STOPS, Ascents, Floats, Progress, Targets, as_images
+
+_CHUNK = 32  # images at a time: the windows of a convolution are copied
+
+
+class ReferenceEngine:
+    """`Engine` by `pyoip.reference`; `threads` changes nothing."""
+
+    name: ClassVar[str] = "reference"
+
+    def __init__(self, stack: Stack, threads: int | None = None) -> None:
+        self.stack = stack
+
+    def score(self, images: Floats, objective: Objective, progress: Progress | None = None) -> Floats:
+        """See `Engine.score`."""
+        images = as_images(self.stack, images)
+        out = np.empty((len(images), self.stack.layers[-1].output_shape[0]), np.float32)
+        for i in range(0, len(images), _CHUNK):
+            out[i : i + _CHUNK] = reference.score(self.stack, images[i : i + _CHUNK], objective)
+            _report(progress, i + _CHUNK, len(images))
+        return out
+
+    def activations(self, images: Floats, progress: Progress | None = None) -> Floats:
+        """See `Engine.activations`."""
+        images = as_images(self.stack, images)
+        out = np.empty((len(images), *self.stack.layers[-1].output_shape), np.float32)
+        for i in range(0, len(images), _CHUNK):
+            out[i : i + _CHUNK] = reference.activations(self.stack, images[i : i + _CHUNK])
+            _report(progress, i + _CHUNK, len(images))
+        return out
+
+    def gradient(
+        self, images: Floats, targets: Targets, objective: Objective
+    ) -> tuple[Floats, Floats]:
+        """See `Engine.gradient`."""
+        images = as_images(self.stack, images).astype(np.float64)
+        v = reference.evaluate(self.stack, images, targets, objective, wake=False)
+        values = np.stack([v.activation, v.preactivation], axis=1)
+        return values.astype(np.float32), v.gradient.astype(np.float32)
+
+    def ascend(
+        self,
+        starts: Floats,
+        targets: Targets,
+        settings: Settings,
+        progress: Progress | None = None,
+    ) -> Ascents:
+        """See `Engine.ascend`."""
+        starts = as_images(self.stack, starts)
+        out = _untouched(starts, settings)
+        interrupted = False
+        for i, (start, target) in enumerate(zip(starts, targets, strict=True)):
+            try:
+                a = reference.ascend_one(
+                    self.stack, start.astype(np.float64), int(target), settings
+                )
+                _report(progress, i + 1, len(starts))
+            except KeyboardInterrupt:
+                interrupted = True
+                break
+            out.images[i], out.history[i], out.snapshots[i] = a.image, a.history, a.snapshots
+            out.activations[i], out.preactivations[i] = a.activation, a.preactivation
+            out.steps[i], out.woke[i], out.stops[i] = a.steps, a.woke, a.stop
+        return Ascents(**{**vars(out), "interrupted": interrupted})
+
+
+def _report(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(min(done, total), total)
+
+
+def _untouched(starts: Floats, settings: Settings) -> Ascents:
+    count, shape = len(starts), starts.shape[1:]
+    nan = np.float32(np.nan)
+    return Ascents(
+        images=np.full((count, *shape), nan),
+        activations=np.full(count, nan),
+        preactivations=np.full(count, nan),
+        history=np.full((count, settings.steps + 1), nan),
+        snapshots=np.full((count, len(settings.snapshots), *shape), nan),
+        steps=np.zeros(count, np.int32),
+        woke=np.full(count, -1, np.int32),
+        stops=np.full(count, STOPS.index("interrupted"), np.uint8),
+    )
