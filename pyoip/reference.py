@@ -39,7 +39,7 @@ def activate(activation: Activation, z: Array) -> Array:
         case "tanh":
             return np.tanh(z)
         case "sigmoid":
-            return 1.0 / (1.0 + np.exp(-z))
+            return np.exp(-np.logaddexp(0.0, -z))
     return z
 
 

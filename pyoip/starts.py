@@ -1,0 +1,172 @@
+"""Where ascents start: the best candidates of a shared pool, or one's own images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .engines import Engine
+from .errors import InvalidArgument
+from .fluctuations import Fluctuations, start_images
+from .network import Layer, Network
+from .reference import constrain
+from .result import Result
+from .settings import Objective, Settings
+
+Floats = NDArray[np.float32]
+
+BLOCK_BYTES = 64 * 2**20  # of images handed to an engine at a time
+
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """K start images for each of n maps: numbers in the pool, or images of one's own."""
+
+    candidates: NDArray[np.int64]  # (n, K), -1 for one's own
+    images: Floats | None = None  # (n or 1, K, C, H, W)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One call of `pyoip.ascend`, its arguments checked."""
+
+    network: Network
+    target: Layer
+    maps: NDArray[np.int64]
+    engine: Engine
+    settings: Settings
+    fluctuations: Fluctuations
+    threads: int | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.network.input_shape
+
+    @cached_property
+    def pixels(self) -> int:
+        return int(np.prod(self.shape))
+
+    def pool(self, indices: NDArray[np.integer[Any]]) -> Floats:
+        """Candidates by number. One pool serves all maps of all layers (stream 0)."""
+        return start_images(
+            shape=self.shape,
+            fluctuations=self.fluctuations,
+            indices=indices,
+            seed=self.settings.seed,
+            constraint=self.settings.constraint,
+            threads=self.threads,
+        )
+
+    def best_candidates(self) -> Starts:
+        """Each map's best candidates; by preactivation where none activates it."""
+        best = self._ranked(self.settings.objective, self.maps)
+        if self.settings.objective == "activation":
+            silent = np.flatnonzero(best.scores[:, 0] <= 0)
+            if len(silent):
+                again = self._ranked("preactivation", self.maps[silent])
+                best.numbers[silent] = again.numbers
+        return Starts(best.numbers)
+
+    def _ranked(self, objective: Objective, maps: NDArray[np.int64]) -> _Ranking:
+        """The best `starts` candidates of each map, the earlier of equal ones first."""
+        block = max(1, BLOCK_BYTES // (4 * self.pixels))
+        ranking = _Ranking(len(maps), self.settings.starts)
+        for first in range(0, self.settings.candidates, block):
+            numbers = np.arange(first, min(first + block, self.settings.candidates))
+            ranking.add(numbers, self.engine.score(self.pool(numbers), objective)[:, maps])
+        return ranking
+
+    def own_starts(self, start: ArrayLike | Result) -> Starts:
+        """Check and arrange one's own start images, or the OIPs of an earlier result."""
+        if isinstance(start, Result):
+            images = self._continued(start)[:, None]
+        else:
+            images = self._arranged(np.asarray(start, np.float32))
+        if not np.isfinite(images).all():
+            raise InvalidArgument("start: holds NaN or infinite pixels; all must be finite")
+        deviation = images.reshape(-1, self.pixels).std(axis=1)
+        if self.settings.constraint.kind == "standardize" and not (deviation > 0).all():
+            raise InvalidArgument(
+                "start: an image of one grey value cannot be standardised; must vary"
+            )
+        own = np.full((len(self.maps), images.shape[1]), -1, np.int64)
+        return Starts(own, images)
+
+    def _continued(self, earlier: Result) -> Floats:
+        rows = {number: i for i, number in enumerate(earlier.maps.tolist())}
+        missing = [number for number in self.maps.tolist() if number not in rows]
+        if earlier.layer != self.target.number or earlier.images.shape[1:] != self.shape:
+            raise InvalidArgument(
+                f"start: a result of layer {earlier.layer} with images {earlier.images.shape[1:]}; "
+                f"must be of layer {self.target.number} with images {self.shape}"
+            )
+        if missing:
+            raise InvalidArgument(
+                f"start: the earlier result has no map {missing[0]}; its maps are {sorted(rows)}"
+            )
+        return np.asarray(earlier.images[[rows[n] for n in self.maps.tolist()]], np.float32)
+
+    def _arranged(self, images: Floats) -> Floats:
+        if images.ndim == 2:
+            images = images[None]
+        if images.ndim == 3:
+            images = images[None]
+        if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
+            raise InvalidArgument(
+                f"start of shape {images.shape}: must be {self.shape}, or "
+                f"({len(self.maps)}, {', '.join(map(str, self.shape))}) for one image per map"
+            )
+        if len(self.maps) == 1:
+            return images[None]
+        if len(images) not in (1, len(self.maps)):
+            raise InvalidArgument(
+                f"start: {len(images)} images for {len(self.maps)} maps; must be 1 or as many as maps"
+            )
+        return images[:, None]
+
+    def real_maxima(self, compare: str | ArrayLike | None) -> Floats:
+        """What real images reach, (n,); NaN where unknown."""
+        unknown = np.full(len(self.maps), np.nan, np.float32)
+        rule, objective = self.settings.constraint, self.settings.objective
+        if compare is None:
+            return unknown
+        if isinstance(compare, str):
+            if compare != "auto":
+                raise InvalidArgument(f"compare={compare!r}: must be 'auto', real images or None")
+            known = rule.kind == "standardize" or (rule.low, rule.high) == (0.0, 1.0)
+            maxima = (
+                self.network.real_maxima(self.target.number, rule.kind, objective) if known else None
+            )
+            return unknown if maxima is None else maxima[self.maps]
+        images = np.asarray(compare, np.float64)
+        if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
+            raise InvalidArgument(
+                f"compare: images of shape {images.shape}; must be (count, "
+                f"{', '.join(map(str, self.shape))})"
+            )
+        images = np.stack([constrain(rule, image) for image in images])
+        scores = self.engine.score(images.astype(np.float32), objective)
+        return scores.max(axis=0)[self.maps]
+
+
+class _Ranking:
+    """The best K of a stream of scores, for each of n maps."""
+
+    def __init__(self, maps: int, keep: int) -> None:
+        self._keep = keep
+        self.scores = np.empty((maps, 0), np.float32)
+        self.numbers = np.empty((maps, 0), np.int64)
+
+    def add(self, numbers: NDArray[np.int64], scores: Floats) -> None:
+        """Take scores (len(numbers), maps); numbers only ever rise, so ties keep the earlier."""
+        all_scores = np.concatenate([self.scores, scores.T], axis=1)
+        new = np.broadcast_to(numbers, (len(self.numbers), len(numbers)))
+        all_numbers = np.concatenate([self.numbers, new], axis=1)
+        order = np.argsort(-all_scores, axis=1, kind="stable")[:, : self._keep]
+        self.scores = np.take_along_axis(all_scores, order, axis=1)
+        self.numbers = np.take_along_axis(all_numbers, order, axis=1)

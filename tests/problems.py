@@ -1,0 +1,178 @@
+"""Problems that tests and benchmarks share: random stacks, and how an answer is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyoip import reference
+from pyoip.stack import Activation, ConvLayer, Pool, Stack
+
+# Maps sit around the vector widths 4, 8 and 16.
+MAPS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 33)
+ACTIVATIONS = (
+    Activation("relu"),
+    Activation("leaky_relu", 0.1),
+    Activation("tanh"),
+    Activation("sigmoid"),
+    Activation("none"),
+)
+
+
+def conv_layer(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    maps: int,
+    kernel: tuple[int, int] = (3, 3),
+    stride: tuple[int, int] = (1, 1),
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    activation: Activation = ACTIVATIONS[0],
+    pool: Pool | None = None,
+) -> ConvLayer:
+    """A layer with random weights that keep activations of order one."""
+    channels, height, width = shape
+    size = tuple(
+        (n + before + after - k) // s + 1
+        for n, before, after, k, s in zip(
+            (height, width), pads[:2], pads[2:], kernel, stride, strict=True
+        )
+    )
+    pooled = size
+    if pool is not None:
+        pooled = tuple(
+            (n + before + after - k) // s + 1
+            for n, before, after, k, s in zip(
+                size, pool.pads[:2], pool.pads[2:], pool.kernel, pool.stride, strict=True
+            )
+        )
+    scale = np.sqrt(2.0 / (channels * kernel[0] * kernel[1]))
+    return ConvLayer(
+        weights=(rng.standard_normal((maps, channels, *kernel)) * scale).astype(np.float32),
+        bias=(rng.standard_normal(maps) * 0.3).astype(np.float32),
+        stride=stride,
+        pads=pads,
+        activation=activation,
+        pool=pool,
+        input_shape=shape,
+        output_shape=(maps, *size),
+        pooled_shape=(maps, *pooled),
+    )
+
+
+def _pads(rng: np.random.Generator, kernel: tuple[int, int]) -> tuple[int, int, int, int]:
+    kind = rng.integers(3)
+    if kind == 0:
+        return (0, 0, 0, 0)
+    same = tuple((k - 1) // 2 for k in kernel), tuple(k // 2 for k in kernel)
+    if kind == 1:
+        return (*same[0], *same[1])
+    return tuple(int(rng.integers(0, k)) for k in (*kernel, *kernel))
+
+
+def _pool(rng: np.random.Generator, size: tuple[int, int]) -> Pool | None:
+    k = int(rng.choice([2, 3]))
+    if rng.random() < 0.35 or min(size) < k:
+        return None
+    kind = str(rng.choice(["max", "max", "average"]))
+    stride = int(rng.integers(1, k + 1)), int(rng.integers(1, k + 1))
+    pads = (0, 0, 0, 0)
+    if kind == "max" and rng.random() < 0.3:
+        pads = tuple(int(rng.integers(0, 2)) for _ in range(4))
+    return Pool(kind, (k, k), stride, pads)
+
+
+def _random_layer(
+    rng: np.random.Generator, shape: tuple[int, int, int], *, last: bool
+) -> ConvLayer | None:
+    kernel = tuple(int(k) for k in rng.choice([1, 3, 3, 5, 7], 2))
+    if rng.random() < 0.7:
+        kernel = (kernel[0], kernel[0])
+    stride = tuple(int(s) for s in rng.choice([1, 1, 2], 2))
+    pads = _pads(rng, kernel)
+    size = [
+        (n + a + b - k) // s + 1
+        for n, a, b, k, s in zip(shape[1:], pads[:2], pads[2:], kernel, stride, strict=True)
+    ]
+    if min(size) < 1 or any(
+        (n - 1) * s - a >= m for n, s, a, m in zip(size, stride, pads[:2], shape[1:], strict=True)
+    ):
+        return None
+    pool = None if last else _pool(rng, (size[0], size[1]))
+    activation = ACTIVATIONS[int(rng.choice([0, 0, 0, 1, 2, 3, 4]))]
+    return conv_layer(rng, shape, int(rng.choice(MAPS)), kernel, stride, pads, activation, pool)
+
+
+def random_stack(rng: np.random.Generator, sides: tuple[int, int] = (5, 24)) -> Stack:
+    """A stack anywhere within the limits of the fused engines, sides in `sides`."""
+    shape = (int(rng.choice([1, 1, 3])), *(int(n) for n in rng.integers(*sides, size=2)))
+    start, layers = shape, []
+    count = int(rng.integers(1, 5))
+    while len(layers) < count:
+        last = len(layers) == count - 1
+        layer = next(
+            (made for _ in range(50) if (made := _random_layer(rng, shape, last=last)) is not None),
+            None,
+        )
+        if layer is None:  # no more room: begin again
+            shape, layers = start, []
+            continue
+        layers.append(layer)
+        shape = layer.pooled_shape
+    return Stack(start, tuple(layers))
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How near the reference's forward pass comes to a decision that rounding could flip."""
+
+    smallest: float
+
+    @property
+    def tie(self) -> bool:
+        return self.smallest < 3e-6
+
+
+def margin(stack: Stack, image: NDArray[np.float32], target: int) -> Margin:
+    """The smallest relative distance to a kink of a ReLU or to a pooling tie, one image."""
+    traces, z = reference.forward(stack, image[None].astype(np.float64))
+    nearest = [np.inf]
+    for layer, trace in zip(stack.layers, traces, strict=False):
+        nearest.append(_kink(layer.activation, trace.z))
+        if layer.pool is not None and layer.pool.kind == "max":
+            nearest.append(_pool_gap(layer, trace.z))
+    nearest.append(_kink(stack.layers[-1].activation, z[:, target]))
+    return Margin(min(nearest))
+
+
+def _kink(activation: Activation, z: NDArray[np.float64]) -> float:
+    if activation.kind not in ("relu", "leaky_relu"):
+        return np.inf
+    return float(np.abs(z).min() / max(np.abs(z).max(), 1e-9))
+
+
+def _pool_gap(layer: ConvLayer, z: NDArray[np.float64]) -> float:
+    """Distance between the best and the second best of a window, where the best is alive.
+
+    Exact ties (equal inputs, as in a padded border) are no matter of rounding: the rule
+    of the first position decides them everywhere.
+    """
+    a = reference.activate(layer.activation, z)
+    padded = reference._pad(a, layer.pool.pads, -np.inf)
+    windows = reference._windows(
+        padded, layer.pool.kernel, layer.pool.stride, layer.pooled_shape[1:]
+    )
+    two = np.sort(windows.reshape(*windows.shape[:4], -1), axis=-1)[..., -2:]
+    gap = two[..., 1] - two[..., 0]
+    alive = gap > 0
+    if layer.activation.kind == "relu":
+        alive &= two[..., 1] > 0
+    return float(gap[alive].min() / max(np.abs(a).max(), 1e-9)) if alive.any() else np.inf
+
+
+def relative_error(found: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
+    """Largest deviation over the largest true value; NaN counts as infinite."""
+    error = np.abs(found.astype(np.float64) - truth).max(initial=0.0)
+    scale = max(float(np.abs(truth).max(initial=0.0)), 1e-12)
+    return float("inf") if np.isnan(error) else float(error / scale)

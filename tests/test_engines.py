@@ -1,0 +1,314 @@
+"""Every engine against the float64 definition, and both against torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from problems import conv_layer, margin, random_stack, relative_error
+
+from pyoip import engines, reference
+from pyoip.engines.cpu import CpuEngine
+from pyoip.engines.reference import ReferenceEngine
+from pyoip.errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
+from pyoip.fluctuations import start_images
+from pyoip.settings import Constraint, Settings
+from pyoip.stack import Pool, Stack
+
+# float32 sums of up to a few thousand products; measured at most 2e-6 without near-ties.
+TOLERANCE = 5e-6
+MEDIAN = 4e-7
+
+
+def _problem(seed: int, count: int = 3, sides: tuple[int, int] = (5, 24)):
+    rng = np.random.default_rng(seed)
+    stack = random_stack(rng, sides)
+    images = start_images(count, stack.input_shape, seed=seed)
+    targets = rng.integers(stack.layers[-1].output_shape[0], size=count).astype(np.int32)
+    return stack, images, targets
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_gradients_of_random_stacks(block: int, isa: str) -> None:
+    """200 stacks: score, activations and gradient equal the definition's.
+
+    A gradient may differ only where the definition itself is within rounding of a pooling
+    tie or a ReLU's kink; these are recognised, counted, and must stay rare.
+    """
+    errors, ties = [], 0
+    for seed in range(20 * block, 20 * block + 20):
+        stack, images, targets = _problem(seed)
+        core, truth = CpuEngine(stack), ReferenceEngine(stack)
+        for objective in ("activation", "preactivation"):
+            scores = truth.score(images, objective)
+            assert relative_error(core.score(images, objective), scores) < TOLERANCE, seed
+            values, gradients = core.gradient(images, targets, objective)
+            true_values, true_gradients = truth.gradient(images, targets, objective)
+            assert relative_error(values, true_values) < TOLERANCE, seed
+            for i, target in enumerate(targets):
+                error = relative_error(gradients[i], true_gradients[i])
+                if error > TOLERANCE and margin(stack, images[i], int(target)).tie:
+                    ties += 1
+                    continue
+                errors.append(error)
+                assert error < TOLERANCE, (seed, objective, i)
+        maps = truth.activations(images)
+        assert relative_error(core.activations(images), maps) < TOLERANCE, seed
+    assert np.median(errors) < MEDIAN
+    assert ties <= len(errors) // 50
+
+
+def _torch_gradient(stack: Stack, images, targets, objective: str):
+    """Objective and gradient by torch autograd in float64."""
+    x = torch.tensor(images, dtype=torch.float64, requires_grad=True)
+    h = x
+    functional = torch.nn.functional
+    for layer in stack.layers:
+        top, left, bottom, right = layer.pads
+        h = functional.pad(h, (left, right, top, bottom))
+        weight, bias = (torch.tensor(v, dtype=torch.float64) for v in (layer.weights, layer.bias))
+        z = functional.conv2d(h, weight, bias, layer.stride)
+        h = {
+            "none": lambda v: v,
+            "relu": torch.relu,
+            "leaky_relu": lambda v, s=layer.activation.slope: functional.leaky_relu(v, s),
+            "tanh": torch.tanh,
+            "sigmoid": torch.sigmoid,
+        }[layer.activation.kind](z)
+        if layer.pool is not None:
+            top, left, bottom, right = layer.pool.pads
+            lowest = -torch.inf if layer.pool.kind == "max" else 0.0
+            h = functional.pad(h, (left, right, top, bottom), value=lowest)
+            pool = functional.max_pool2d if layer.pool.kind == "max" else functional.avg_pool2d
+            h = pool(h, layer.pool.kernel, layer.pool.stride)
+    maps = z if objective == "preactivation" else h
+    value = maps[torch.arange(len(targets)), torch.tensor(targets, dtype=torch.int64)].mean((1, 2))
+    value.sum().backward()
+    return value.detach().numpy(), x.grad.numpy()
+
+
+def test_definition_equals_torch_autograd() -> None:
+    """The definition and torch, both in float64, on 200 stacks."""
+    for seed in range(200):
+        stack, images, targets = _problem(seed, count=2)
+        for objective in ("activation", "preactivation"):
+            value, gradient = _torch_gradient(stack, images, targets, objective)
+            found = reference.evaluate(
+                stack, images.astype(np.float64), targets, objective, wake=False
+            )
+            mean = found.activation if objective == "activation" else found.preactivation
+            assert relative_error(mean, value) < 1e-12, seed
+            assert relative_error(found.gradient, gradient) < 1e-10, seed
+
+
+def test_definition_by_finite_differences() -> None:
+    """The slope along a random direction, where no kink lies between the two points."""
+    checked = 0
+    for seed in range(40):
+        stack, images, targets = _problem(seed, count=1)
+        x = images.astype(np.float64)
+        d = np.random.default_rng(seed).standard_normal(x.shape)
+        h = 1e-6
+        up, here, down = (
+            reference.evaluate(stack, x + k * h * d, targets, "activation", wake=False)
+            for k in (1, 0, -1)
+        )
+        if not (np.allclose(up.gradient, here.gradient, rtol=1e-3, atol=1e-7)):
+            continue
+        checked += 1
+        slope = (up.activation - down.activation) / (2 * h)
+        assert slope == pytest.approx((here.gradient * d).sum(), rel=1e-4, abs=1e-8), seed
+    assert checked > 20
+
+
+def test_wide_and_full_size_stacks(isa: str) -> None:
+    """The corners of the limits: 64×64 RGB, 256 maps, 7×7 kernels under 3×3 pools."""
+    rng = np.random.default_rng(5)
+    shape = (3, 64, 64)
+    first = conv_layer(
+        rng, shape, 20, (7, 7), (2, 2), (3, 3, 3, 3), pool=Pool("max", (3, 3), (2, 2), (1, 1, 1, 1))
+    )
+    second = conv_layer(rng, first.pooled_shape, 256, (5, 5), (1, 1), (2, 2, 2, 2))
+    stack = Stack(shape, (first, second))
+    images, targets = start_images(2, shape), np.array([0, 255], np.int32)
+    core, truth = CpuEngine(stack), ReferenceEngine(stack)
+    assert relative_error(core.score(images, "activation"), truth.score(images, "activation")) < TOLERANCE
+    _, gradients = core.gradient(images, targets, "activation")
+    _, exact = truth.gradient(images, targets, "activation")
+    for i in range(2):
+        error = relative_error(gradients[i], exact[i])
+        assert error < TOLERANCE or margin(stack, images[i], int(targets[i])).tie
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+def test_pooling_ties_go_to_the_first_position(kind: str, isa: str) -> None:
+    """A constant image ties every window: the gradient shows which place was taken."""
+    rng = np.random.default_rng(0)
+    first = conv_layer(rng, (1, 8, 8), 3, pool=Pool(kind, (2, 2), (2, 2), (0, 0, 0, 0)))
+    first.bias[:] = 0.5
+    stack = Stack((1, 8, 8), (first, conv_layer(rng, first.pooled_shape, 2)))
+    image = np.full((1, 1, 8, 8), 0.25, np.float32)
+    for target in (0, 1):
+        _, found = CpuEngine(stack).gradient(image, np.array([target]), "preactivation")
+        _, exact = ReferenceEngine(stack).gradient(image, np.array([target]), "preactivation")
+        assert np.abs(exact).max() > 0
+        assert relative_error(found, exact) < TOLERANCE
+
+
+def test_relu_at_zero_has_no_slope(isa: str) -> None:
+    rng = np.random.default_rng(0)
+    layer = conv_layer(rng, (1, 4, 4), 1)
+    layer.bias[:] = 0
+    image = np.zeros((1, 1, 4, 4), np.float32)
+    _, gradient = CpuEngine(Stack((1, 4, 4), (layer,))).gradient(image, np.array([0]), "activation")
+    assert not gradient.any()
+
+
+# --- whole ascents -------------------------------------------------------------------------
+
+
+SETTINGS = (
+    Settings(steps=12, patience=3, snapshots=(0, 3, 12)),
+    Settings(steps=12, method="article", step_size=0.1),
+    Settings(steps=12, objective="preactivation", momentum=0.0, smooth=4),
+    Settings(steps=12, constraint=Constraint("clip", -0.5, 1.5), step_size=0.05, snapshots=(1,)),
+)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["tangent", "article", "smooth", "clip"])
+def test_ascent_equals_the_definition(settings: Settings, isa: str) -> None:
+    """Twelve steps of 25 random stacks: the same image, history, stops.
+
+    Rounding grows along an ascent and a flipped decision changes what follows, so the
+    bound is wider than a gradient's and nearly all, not all, must hold it.
+    """
+    off = 0
+    for seed in range(25):
+        stack, images, targets = _problem(seed, count=2, sides=(5, 16))
+        found = CpuEngine(stack).ascend(images, targets, settings)
+        exact = ReferenceEngine(stack).ascend(images, targets, settings)
+        assert np.array_equal(np.isnan(found.history), np.isnan(exact.history)), seed
+        same = (
+            relative_error(np.nan_to_num(found.history), np.nan_to_num(exact.history)) < 1e-4
+            and relative_error(found.images, exact.images) < 1e-3
+            and relative_error(found.snapshots, exact.snapshots) < 1e-3
+        )
+        off += not same
+        if same:
+            np.testing.assert_array_equal(found.steps, exact.steps)
+            np.testing.assert_array_equal(found.stops, exact.stops)
+            np.testing.assert_array_equal(found.woke, exact.woke)
+            assert relative_error(found.activations, exact.activations) < 1e-4
+            assert relative_error(found.preactivations, exact.preactivations) < 1e-4
+    assert off <= 2
+
+
+def test_best_image_is_what_its_activation_says(isa: str) -> None:
+    """The image returned, scored again, has the activation returned, the history's best."""
+    stack, images, targets = _problem(7, count=6)
+    engine = CpuEngine(stack)
+    out = engine.ascend(images, targets, Settings(steps=60))
+    values, _ = engine.gradient(out.images, targets, "activation")
+    assert relative_error(values[:, 0], out.activations) < 1e-6
+    np.testing.assert_array_equal(np.nanmax(out.history, axis=1), out.activations)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_bits_do_not_depend_on_batch_or_threads(threads: int, isa: str) -> None:
+    """Batches of 1, 2, 7, 32 and all, on any number of threads: the same bits."""
+    for seed in (3, 11):
+        stack, images, targets = _problem(seed, count=40, sides=(8, 14))
+        settings = Settings(steps=20, snapshots=(2,))
+        one = CpuEngine(stack, threads=1)
+        whole = one.ascend(images, targets, settings)
+        scores = one.score(images, "activation")
+        engine = CpuEngine(stack, threads=threads)
+        for size in (1, 2, 7, 32, 40):
+            part = engine.ascend(images[-size:], targets[-size:], settings)
+            for name in ("images", "history", "snapshots", "activations", "steps", "woke", "stops"):
+                a, b = getattr(part, name), getattr(whole, name)[-size:]
+                assert a.tobytes() == b.tobytes(), (seed, size, name)
+            assert engine.score(images[:size], "activation").tobytes() == scores[:size].tobytes()
+
+
+def test_a_silent_map_is_woken(isa: str) -> None:
+    """A ReLU that is off on the start image is climbed on its preactivation until it is on."""
+    rng = np.random.default_rng(1)
+    layer = conv_layer(rng, (1, 12, 12), 4)
+    layer.bias[:] = -2.0
+    stack = Stack((1, 12, 12), (layer,))
+    dim = 0.1 * start_images(4, (1, 12, 12), constraint=Constraint("clip", -8, 8))
+    settings = Settings(steps=200, constraint=Constraint("clip", -8, 8), step_size=0.05)
+    out = CpuEngine(stack).ascend(dim, np.arange(4), settings)
+    assert (out.history[:, 0] == 0).all()
+    assert (out.woke > 0).all()
+    assert (out.activations > 0).all()
+    article = Settings(steps=200, method="article", constraint=settings.constraint)
+    stuck = CpuEngine(stack).ascend(dim, np.arange(4), article)
+    assert (stuck.stops == engines.STOPS.index("zero gradient")).all()
+    assert (stuck.steps == 0).all()
+
+
+def test_inputs_need_not_be_contiguous_or_writable(isa: str) -> None:
+    stack, images, targets = _problem(2, count=8)
+    engine = CpuEngine(stack)
+    plain = engine.score(images, "activation")
+    wide = np.zeros((8, *stack.input_shape[:2], stack.input_shape[2] * 2), np.float64)
+    wide[..., ::2] = images
+    strided = wide[..., ::2]
+    strided.flags.writeable = False
+    np.testing.assert_array_equal(engine.score(strided, "activation"), plain)
+    reversed_twice = images[::-1]
+    np.testing.assert_array_equal(engine.score(reversed_twice, "activation"), plain[::-1])
+    assert len(engine.score(images[:0], "activation")) == 0
+
+
+# --- choosing an engine --------------------------------------------------------------------
+
+
+def test_unknown_and_missing_engines_are_named() -> None:
+    stack = _problem(0)[0]
+    with pytest.raises(InvalidArgument, match=r"engine='cpuu': must be one of 'auto', 'cpu'"):
+        engines.make("cpuu", stack)
+    with pytest.raises(EngineUnavailable, match="engine='cuda'"):
+        engines.make("cuda", stack)
+    assert set(engines.available()) == {"cpu", "reference", "cuda", "onnx"}
+    assert engines.available()["cpu"] is None
+
+
+def test_missing_instruction_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYOIP_CPU_ISA", "mmx")
+    with pytest.raises(EngineUnavailable, match=r"PYOIP_CPU_ISA='mmx'.*baseline"):
+        engines.make("cpu", _problem(0)[0])
+    assert "mmx" in (engines.available()["cpu"] or "")
+
+
+def test_reference_takes_what_the_core_does_not() -> None:
+    rng = np.random.default_rng(0)
+    stack = Stack((1, 80, 8), (conv_layer(rng, (1, 80, 8), 2),))
+    with pytest.raises(UnsupportedLayer, match=r"reference"):
+        engines.make("auto", stack)
+    images = start_images(1, (1, 80, 8))
+    assert engines.make("reference", stack).score(images, "activation").shape == (1, 2)
+
+
+def test_wrong_images_and_targets_are_refused() -> None:
+    stack, images, targets = _problem(0)
+    engine = CpuEngine(stack)
+    with pytest.raises(InvalidArgument, match="images of shape"):
+        engine.score(images[:, :, 1:], "activation")
+    with pytest.raises(ValueError, match="target 99999: must be a map in 0"):
+        engine.gradient(images, np.full_like(targets, 99999), "activation")
+    with pytest.raises(ValueError, match="targets must hold one map for each"):
+        engine.gradient(images, targets[:1], "activation")
+
+
+def test_judges_recognise_a_wrong_answer() -> None:
+    """The comparison helper itself: a wrong value, a wrong place and NaN all fail it."""
+    truth = np.array([1.0, -2.0, 3.0])
+    assert relative_error(truth, truth) == 0
+    assert relative_error(truth[::-1], truth) > TOLERANCE
+    assert relative_error(truth * (1 + 1e-5), truth) > TOLERANCE
+    assert relative_error(np.array([1.0, np.nan, 3.0]), truth) == np.inf
+    stack, images, targets = _problem(1)
+    assert not all(margin(stack, x, int(t)).tie for x, t in zip(images, targets, strict=True))
