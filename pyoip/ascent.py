@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,7 +23,7 @@ from .stack import build_stack
 from .starts import BLOCK_BYTES, Job, Starts
 
 Floats = NDArray[np.float32]
-Progress = Callable[[int, int, int], object]  # ascents done, in all, still to come
+Progress = Callable[[int, int, int], object]  # work done, in all, ascents still to come
 
 
 def ascend(
@@ -32,6 +32,7 @@ def ascend(
     maps: Any = None,
     *,
     candidates: int = Settings.candidates,
+    trials: int = Settings.trials,
     starts: int = Settings.starts,
     fluctuations: Fluctuations | None = None,
     start: ArrayLike | Result | None = None,
@@ -53,10 +54,11 @@ def ascend(
 ) -> Result:
     """Find the image that excites each map of a layer most: its OIP.
 
-    A shared pool of candidates is scored for all maps in one forward pass each; every
-    map's best candidates then climb the gradient of its mean activation on the pixels,
-    and the best image over all steps and starts is kept. A map that no candidate
-    activates climbs its preactivation until it is alive.
+    A shared pool of candidates is scored for all maps in one forward pass each. Every
+    map's best candidates climb the gradient of its mean activation on the pixels for a few
+    steps; those that came highest climb to the end, and the best image over all steps and
+    starts is kept. A map that no candidate activates climbs its preactivation until it is
+    alive.
 
     Parameters
     ----------
@@ -68,8 +70,10 @@ def ascend(
         Map numbers from 0; default all of the layer.
     candidates : int
         Size of the shared pool of start images.
+    trials : int
+        Candidates per map that climb for two windows of `patience` steps.
     starts : int
-        Ascents per map, from its best candidates.
+        Ascents to the end per map: the best of the trials.
     fluctuations : Fluctuations, optional
         Length scales and weights of the candidates.
     start : array or Result, optional
@@ -95,7 +99,8 @@ def ascend(
     seed : int
         Of the start images, 0 … 2**64 - 1. The same seed gives the same bits.
     progress : callable(done, total, left), optional
-        Called about ten times a second with the count of ascents.
+        Called about ten times a second with the work done, all of it, and the count of
+        ascents still to come.
 
     Returns
     -------
@@ -134,6 +139,7 @@ def ascend(
         method=way,
         snapshots=tuple(snapshots),
         candidates=candidates,
+        trials=trials,
         starts=starts,
         seed=seed,
     )
@@ -252,24 +258,76 @@ def _timed(timing: dict[str, float], phase: str) -> Iterator[None]:
 
 def _climb(job: Job, plan: Starts, progress: Progress | None) -> Iterator[tuple[_Outcome, bool]]:
     """Ascend block by block of maps; False with the last block if Ctrl-C came."""
-    maps, starts = plan.candidates.shape
-    kept = 2 + len(job.settings.snapshots)
-    block = max(1, BLOCK_BYTES // (4 * job.pixels * starts * kept))
+    maps, trials = plan.candidates.shape
+    starts = trials if plan.images is not None else min(job.settings.starts, trials)
+    meter = _Meter(progress, maps, trials if trials > starts else 0, starts)
+    block = max(1, BLOCK_BYTES // (4 * max(trials * job.pixels, starts * _floats_kept(job))))
     for first in range(0, maps, block):
         rows = np.arange(first, min(first + block, maps))
-
-        def report(done: int, _: int, before: int = first) -> None:
-            if progress is not None:
-                finished = before * starts + done
-                progress(finished, maps * starts, maps * starts - finished)
-
-        images = _block_images(job, plan, rows)
-        targets = np.repeat(job.maps[rows], starts).astype(np.int32)
-        ascents = job.engine.ascend(images, targets, job.settings, report)
-        outcome = _best_of(rows, ascents, images, plan.candidates[rows], job.settings)
-        yield outcome, not ascents.interrupted
+        numbers = plan.candidates[rows]
+        if trials > starts:
+            tried = _ascended(job, _images(job, plan, rows, numbers), rows, meter.trial, trial=True)
+            if tried.interrupted:
+                yield _nothing(job, starts), False
+                return
+            merit = _merit(tried, job.settings).reshape(numbers.shape)
+            best = np.argsort(-merit, axis=1, kind="stable")[:, :starts]
+            numbers = np.take_along_axis(numbers, best, axis=1)
+        images = _images(job, plan, rows, numbers)
+        ascents = _ascended(job, images, rows, meter.ascent)
+        meter.finish(len(rows))
+        yield _best_of(rows, ascents, images, numbers, job.settings), not ascents.interrupted
         if ascents.interrupted:
             return
+
+
+def _floats_kept(job: Job) -> int:
+    """Numbers that one ascent takes: start, best, snapshots, history."""
+    return job.pixels * (2 + len(job.settings.snapshots)) + job.settings.steps
+
+
+class _Meter:
+    """Turns the engine's counts into progress over all maps, a trial being a tenth of an ascent."""
+
+    def __init__(self, progress: Progress | None, maps: int, trials: int, starts: int) -> None:
+        self._progress = progress
+        self._trials, self._each = trials, trials + 10 * starts
+        self._total, self._before = maps * self._each, 0
+        self._starts, self._maps = starts, maps
+
+    def trial(self, done: int, total: int) -> None:
+        """Report from the trials of a block."""
+        self._report(done, 0)
+
+    def ascent(self, done: int, total: int) -> None:
+        """Report from the ascents of a block, whose trials are over."""
+        self._report(total // self._starts * self._trials + 10 * done, done)
+
+    def finish(self, maps: int) -> None:
+        """Close a block of so many maps."""
+        self._before += maps * self._each
+
+    def _report(self, units: int, ascents: int) -> None:
+        if self._progress is not None:
+            over = self._before // self._each * self._starts + ascents
+            self._progress(self._before + units, self._total, self._maps * self._starts - over)
+
+
+def _ascended(
+    job: Job,
+    images: Floats,
+    rows: NDArray[np.intp],
+    report: Callable[[int, int], None],
+    *,
+    trial: bool = False,
+) -> Ascents:
+    """Ascents of images (rows · K); a trial is over after two windows of patience."""
+    settings = job.settings
+    if trial:
+        few = min(2 * settings.patience, settings.steps)
+        settings = replace(settings, steps=few, snapshots=())
+    targets = np.repeat(job.maps[rows], len(images) // len(rows)).astype(np.int32)
+    return job.engine.ascend(images, targets, settings, report)
 
 
 def _nothing(job: Job, starts: int) -> _Outcome:
@@ -280,9 +338,10 @@ def _nothing(job: Job, starts: int) -> _Outcome:
     return _best_of(np.empty(0, np.intp), ascents, images, none, job.settings)
 
 
-def _block_images(job: Job, plan: Starts, rows: NDArray[np.intp]) -> Floats:
-    """Start images (maps · K, C, H, W) of some maps."""
-    numbers = plan.candidates[rows]
+def _images(
+    job: Job, plan: Starts, rows: NDArray[np.intp], numbers: NDArray[np.int64]
+) -> Floats:
+    """Start images (maps · K, C, H, W) of some maps, by their numbers (maps, K) in the pool."""
     if plan.images is None:
         unique, where = np.unique(numbers, return_inverse=True)
         return job.pool(unique)[where.reshape(-1)]
@@ -302,9 +361,7 @@ def _best_of(
     maps, starts = candidates.shape
     stops = ascents.stops.reshape(maps, starts)
     whole = np.flatnonzero((stops != STOPS.index("interrupted")).all(axis=1))
-    value = _value(ascents, settings)
-    # Where nothing woke the map, the ascent that came nearest.
-    merit = np.where(value > 0, value, np.minimum(ascents.preactivations, 0)).reshape(maps, starts)
+    merit = _merit(ascents, settings).reshape(maps, starts)
     winners = whole * starts + merit[whole].argmax(axis=1)
     runs = Runs(
         activations=ascents.activations.reshape(maps, starts)[whole],
@@ -314,6 +371,12 @@ def _best_of(
     )
     best = _each(Ascents, lambda name: getattr(ascents, name)[winners])
     return _Outcome(rows[whole], best, images[winners], candidates.reshape(-1)[winners], runs)
+
+
+def _merit(ascents: Ascents, settings: Settings) -> Floats:
+    """The objective, or how near an ascent came that did not wake its map."""
+    value = _value(ascents, settings)
+    return np.where(value > 0, value, np.minimum(ascents.preactivations, 0))
 
 
 def _value(ascents: Ascents, settings: Settings) -> Floats:

@@ -79,10 +79,10 @@ class Settings:
     momentum : float
         Share of the last step's direction that is kept, in [0, 1).
     patience : int
-        Steps without improvement after which the step size halves; also the window
-        over which convergence is judged.
+        Steps in a window. After a window whose relative gain is at most `tolerance`, the
+        step size halves.
     tolerance : float
-        An image whose relative gain over the window stays below this has converged.
+        See `patience`; after the fourth such window in a row an image has converged.
     smooth : int
         Blur the image (3×3 binomial) every `smooth` steps; 0 never.
     method : {"tangent", "article"}
@@ -91,24 +91,28 @@ class Settings:
         Steps whose images are kept (0 is the start image).
     candidates : int
         Start images in the shared pool that is scored for all maps.
+    trials : int
+        Candidates per map, the best by score, that climb for two windows of patience.
     starts : int
-        Ascents per map, from its best candidates.
+        Ascents to the end per map: the best of the trials. Where there are no more
+        trials than starts, the best candidates by score.
     seed : int
         Of the counter-based generator, 0 … 2**64 - 1.
     """
 
     objective: Objective = "activation"
     constraint: Constraint = Constraint()
-    steps: int = 256
-    step_size: float = 0.2
-    momentum: float = 0.8
-    patience: int = 8
-    tolerance: float = 1e-4
+    steps: int = 512
+    step_size: float = 2.0
+    momentum: float = 0.5
+    patience: int = 6
+    tolerance: float = 2e-3
     smooth: int = 0
     method: Method = "tangent"
     snapshots: tuple[int, ...] = ()
     candidates: int = 1024
-    starts: int = 8
+    trials: int = 64
+    starts: int = 12
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -118,6 +122,7 @@ class Settings:
         whole("patience", self.patience, 1, 10**6)
         whole("smooth", self.smooth, 0, 10**6)
         whole("candidates", self.candidates, 1, 2**31 - 1)
+        whole("trials", self.trials, 1, 2**20)
         whole("starts", self.starts, 1, 2**20)
         whole("seed", self.seed, 0, 2**64 - 1)
         require(

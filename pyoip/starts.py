@@ -73,9 +73,9 @@ class Job:
         return Starts(best.numbers)
 
     def _ranked(self, objective: Objective, maps: NDArray[np.int64]) -> _Ranking:
-        """The best `starts` candidates of each map, the earlier of equal ones first."""
+        """The best `trials` candidates of each map, the earlier of equal ones first."""
         block = max(1, BLOCK_BYTES // (4 * self.pixels))
-        ranking = _Ranking(len(maps), self.settings.starts)
+        ranking = _Ranking(len(maps), max(self.settings.trials, self.settings.starts))
         for first in range(0, self.settings.candidates, block):
             numbers = np.arange(first, min(first + block, self.settings.candidates))
             ranking.add(numbers, self.engine.score(self.pool(numbers), objective)[:, maps])

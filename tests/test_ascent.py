@@ -17,7 +17,7 @@ import pyoip
 from pyoip.network import Network
 from pyoip.result import Result
 
-QUICK = {"candidates": 64, "starts": 2, "steps": 40}
+QUICK = {"candidates": 64, "trials": 6, "starts": 2, "steps": 40}
 
 
 class Crafted(torch.nn.Module):
@@ -93,7 +93,7 @@ def test_a_map_alone_is_the_map_among_all() -> None:
 
 def test_candidates_are_the_best_of_the_pool() -> None:
     """Each map starts from its own best candidates, in order, however the pool is cut up."""
-    r = pyoip.ascend("mnist", 2, maps=range(5), candidates=200, starts=3, steps=1, seed=4)
+    r = pyoip.ascend("mnist", 2, maps=range(5), candidates=200, trials=1, starts=3, steps=1, seed=4)
     scores = pyoip.score("mnist", pyoip.start_images(200, seed=4), 2)[:, :5]
     best = np.argsort(-scores, axis=0, kind="stable")[:3].T
     np.testing.assert_array_equal(r.runs.candidates, best)
@@ -218,7 +218,7 @@ def test_smoothing_gives_smoother_images() -> None:
         r = pyoip.ascend("mnist", 2, maps=range(8), smooth=smooth, **QUICK)
         return float(np.abs(np.diff(r.images, axis=3)).mean())
 
-    assert roughness(1) < 0.8 * roughness(0)
+    assert roughness(1) < 0.85 * roughness(0)
 
 
 def test_objective_preactivation_and_the_articles_method() -> None:
@@ -287,17 +287,17 @@ def test_interrupt_keeps_the_finished_maps() -> None:
 
     def stop_later(done: int, total: int, left: int) -> None:
         seen.append((done, total, left))
-        if done > 6:
+        if done > 90:
             raise KeyboardInterrupt
 
     settings = {"candidates": 16, "starts": 3, "steps": 3000, "tolerance": 0.0, "threads": 1}
-    settings |= {"patience": 10**6}
+    settings |= {"patience": 10**6, "trials": 1}
     with pytest.raises(pyoip.Interrupted, match=r"of 64 maps are finished") as caught:
         pyoip.ascend("mnist", 2, progress=stop_later, **settings)
     kept = caught.value.result
     assert 2 <= len(kept) < 64
     assert kept.maps.tolist() == list(range(len(kept)))
-    assert all(done + left == total == 192 for done, total, left in seen)
+    assert all(done == total - 10 * left for done, total, left in seen)
     alone = pyoip.ascend("mnist", 2, maps=[1], **settings)
     assert alone.images[0].tobytes() == kept.images[1].tobytes()
 
@@ -318,7 +318,7 @@ def test_sigint_stops_soon() -> None:
         "import pyoip, time\n"
         "print('go', flush=True)\n"
         "try:\n"
-        "    pyoip.ascend('mnist', 3, steps=10**6, patience=10**6, starts=1, candidates=8)\n"
+        "    pyoip.ascend('mnist', 3, steps=20_000, patience=10**5, trials=1, starts=1)\n"
         "except pyoip.Interrupted as stop:\n"
         "    print('kept', len(stop.result), flush=True)\n"
     )

@@ -1,0 +1,5 @@
+"""``python -m pyoip``: the command line."""
+
+from .cli import main
+
+main()

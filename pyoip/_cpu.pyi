@@ -1,0 +1,54 @@
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Floats = NDArray[np.float32]
+_Progress = Callable[[int, int], object] | None
+
+def info() -> dict[str, Any]: ...
+def start_images(
+    indices: ArrayLike,
+    shape: tuple[int, int, int],
+    scales: Sequence[tuple[int, int, float]],
+    *,
+    smoothing: int,
+    seed: int,
+    stream: int,
+    constraint: str,
+    low: float,
+    high: float,
+    threads: int,
+    progress: _Progress,
+) -> _Floats: ...
+def normal_values(seed: int, stream: int, slot: int, index: int, count: int) -> _Floats: ...
+
+class Engine:
+    def __init__(
+        self, shape: tuple[int, int, int], layers: Sequence[Mapping[str, Any]]
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def bytes_per_thread(self) -> int: ...
+    def score(
+        self, images: ArrayLike, objective: str, threads: int, progress: _Progress
+    ) -> _Floats: ...
+    def activations(self, images: ArrayLike, threads: int, progress: _Progress) -> _Floats: ...
+    def gradient(
+        self,
+        images: ArrayLike,
+        targets: ArrayLike,
+        objective: str,
+        threads: int,
+        progress: _Progress,
+    ) -> tuple[_Floats, _Floats]: ...
+    def ascend(
+        self,
+        starts: ArrayLike,
+        targets: ArrayLike,
+        settings: Mapping[str, Any],
+        threads: int,
+        progress: _Progress,
+    ) -> dict[str, Any]: ...

@@ -1,0 +1,190 @@
+"""How the command line speaks: errors as one line, exit codes, progress.
+
+Exit codes: 0 done, 2 an error (one line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from .errors import PyoipError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+NAME = "pyoip"
+ERROR = 2
+INTERRUPTED = 130
+SECONDS_BETWEEN_LINES = 10.0
+
+# What typer raises when it cannot read a command line: the base of its public
+# BadParameter, wherever the installed version keeps that class.
+UsageError: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError"
+)
+
+
+class Program(TyperGroup):
+    """The command group; it ends every run with the exit codes above."""
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run one command line and leave."""
+        given = list(sys.argv[1:] if args is None else args)
+        extra = {**extra, "prog_name": NAME, "standalone_mode": False}
+        try:
+            code = super().main(args=given or ["--help"], **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_stdout()
+            sys.exit(1)
+        except (KeyboardInterrupt, typer.Abort):
+            say("interrupted")
+            sys.exit(INTERRUPTED)
+        except (PyoipError, UsageError, OSError, MemoryError) as error:
+            fail(explain(error))
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C is told apart from typer's own ending of it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            say(str(stop) or "interrupted")
+            raise typer.Exit(INTERRUPTED) from stop
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, or say what was probably meant."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            fail(_no_command(args, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+def _no_command(args: list[str], commands: list[str]) -> str:
+    near = difflib.get_close_matches(args[0], commands, n=1, cutoff=0.5)
+    if near:
+        meant = f"did you mean '{NAME} {near[0]}'?"
+    elif args[0].endswith(".onnx") or args[0] == "mnist":
+        meant = f"did you mean '{NAME} ascend {' '.join(args)}'?"
+    else:
+        meant = f"there are {', '.join(commands)}"
+    return f"no command {args[0]!r}: {meant}"
+
+
+def _drop_stdout() -> None:
+    """The reader is gone (`pyoip layers x | head -1`): nothing more to say, also at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(message: str) -> None:
+    """Write one line to stderr."""
+    print(f"{NAME}: {one_line(message)}", file=sys.stderr)
+
+
+def fail(message: str) -> NoReturn:
+    """Write an error line to stderr and leave with exit code 2."""
+    say(f"error: {message}")
+    sys.exit(ERROR)
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks and without characters that would move the cursor."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def explain(error: BaseException) -> str:
+    """Return an error as a line that says what to do."""
+    if isinstance(error, UsageError):
+        return _explain_usage(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory: ask for fewer maps, starts or candidates at a time"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return str(error)
+
+
+def _explain_usage(error: Any) -> str:
+    message = one_line(error.format_message()).rstrip(".")
+    path = error.ctx.command_path if error.ctx else NAME
+    extra = re.fullmatch(r"Got unexpected extra argument\S* \((.*)\)", message)
+    kind = type(error).__name__
+    if extra:
+        text = extra[1]
+        message = f"{text!r} is one word too many"
+        options = [name for param in error.ctx.command.params for name in param.opts]
+        if f"--{text.split()[0]}" in options:
+            message = f"{text!r} needs two dashes: did you mean --{text}?"
+    elif kind == "MissingParameter" and error.param is not None and error.param.name == "model":
+        message = f"which model? As in '{path} mnist'"
+    elif kind == "NoSuchOption":
+        near = sorted(error.possibilities or ())
+        message = f"no option {error.option_name}"
+        message += f": did you mean {' or '.join(near)}?" if near else ""
+    else:
+        message = message[:1].lower() + message[1:]
+    return f"{message} ('{path} --help' lists the options)"
+
+
+class ProgressLine:
+    """Progress of an ascent on stderr: a bar on a terminal, a line every ten seconds elsewhere.
+
+    Called with ascents done, ascents in all, and ascents still to come.
+    """
+
+    def __init__(
+        self, what: str, *, silent: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what = what
+        self._silent = silent
+        self._clock = clock
+        self._began = self._said = clock()
+        self._bar: Progress | None = _bar() if sys.stderr.isatty() and not silent else None
+        self._task: Any = None
+
+    def __enter__(self) -> ProgressLine:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=None, note="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int, left: int) -> None:
+        """Show where the ascents stand."""
+        note = f"{done} of {total} ascents"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, note=note)
+            return
+        now = self._clock()
+        if not self._silent and now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            share = done / total if total else 0.0
+            rest = f", about {(now - self._began) * left / done:.0f} s left" if done else ""
+            say(f"{self._what}: {share:.0%}, {note}{rest}")
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeLeft())
+    notes = TextColumn("{task.fields[note]}", style="dim")
+    return Progress(*columns, notes, console=Console(stderr=True), transient=True)

@@ -1,0 +1,180 @@
+"""From a parsed model to the plain `Graph`: what the convolutions depend on, and the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from onnx import ModelProto, NodeProto, ValueInfoProto
+
+from .errors import InvalidArgument
+from .graph_file import (
+    check_model,
+    check_names,
+    check_operators,
+    check_order,
+    needs,
+    subgraphs,
+    type_name,
+)
+from .graph_functions import inline_functions
+from .graph_node import MAX_ELEMENTS, Graph, Node, Shape, fail, quote
+from .graph_ops import AFTER_CONV, POINTWISE
+from .graph_tensor import TensorReader, name_of
+from .graph_values import Values
+
+
+def build_graph(
+    model: ModelProto, source: str, folder: Path | None, input_shape: Shape | None
+) -> Graph:
+    """Return the checked plain graph of `model`.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        As parsed; it is not changed.
+    source : str
+        What messages call the model.
+    folder : Path or None
+        Where external data may lie; None when the model has no file.
+    input_shape : (C, H, W) or None
+        Fills in symbolic dimensions of the image.
+    """
+    versions = check_model(model, source)
+    model = inline_functions(model, source)
+    check_names(model.graph, source)
+    check_operators(model.graph.node, versions, source)
+    check_order(model.graph, source)
+    values = _read_weights(model, source, folder, versions)
+    wanted = _wanted(model.graph.node, source)
+    image = _image_input(model, values.constants, wanted, source)
+    layout = _layout(wanted, image)
+    values.shapes[image.name] = _image_shape(image, layout, input_shape, source)
+    nodes = [values.visit(proto) for proto in wanted]
+    return _tidy(nodes, values, image, layout)
+
+
+def _read_weights(
+    model: ModelProto, source: str, folder: Path | None, versions: dict[str, int]
+) -> Values:
+    values = Values(source, versions, TensorReader(source, folder))
+    values.reader.measure(model.graph.initializer)
+    for tensor in model.graph.initializer:
+        array = values.reader.read(tensor, name_of(tensor))
+        if array is not None:
+            values.constants[tensor.name] = array
+    return values
+
+
+def _wanted(nodes: Sequence[NodeProto], source: str) -> list[NodeProto]:
+    """Return the nodes that convolutions depend on, and those just behind them, in order."""
+    convs = [node for node in nodes if node.op_type == "Conv"]
+    if not convs:
+        inside = any(g.node for node in nodes for g in subgraphs(node))
+        where = " outside sub-graphs (If, Loop, Scan)" if inside else ""
+        raise fail(source, f"no convolution layer{where}", "pass a convolutional network")
+    behind = {name for node in convs for name in node.output}
+    names = {name for node in convs for name in needs(node)} | behind
+    for node in nodes:
+        if node.op_type in AFTER_CONV and not behind.isdisjoint(node.input):
+            behind.update(node.output)
+            names.update(node.output)
+    wanted = []
+    for node in reversed(nodes):
+        if not names.isdisjoint(node.output):
+            wanted.append(node)
+            names.update(needs(node))
+    return wanted[::-1]
+
+
+def _image_input(
+    model: ModelProto,
+    weights: Collection[str],
+    wanted: Sequence[NodeProto],
+    source: str,
+) -> ValueInfoProto:
+    """Return the one graph input that an image goes into."""
+    used = {name for node in wanted for name in needs(node)}
+    used -= {name for node in wanted if node.op_type == "Conv" for name in node.input[1:]}
+    inputs = [v for v in model.graph.input if v.name not in weights and v.name in used]
+    images: list[ValueInfoProto] = [v for v in inputs if len(v.type.tensor_type.shape.dim) == 4]
+    if not images and len(inputs) == 1 and not inputs[0].type.tensor_type.HasField("shape"):
+        images = inputs
+    if len(images) == 1:
+        return images[0]
+    listed = ", ".join(quote(v.name) for v in (images or inputs)) or "none"
+    if images:
+        raise fail(
+            source,
+            f"{len(images)} inputs could be the image: {listed}",
+            "export the network with one image input",
+        )
+    raise fail(
+        source,
+        f"no image input: its convolutions depend on the inputs {listed}",
+        "pass a network with one input of shape (N, C, H, W)",
+    )
+
+
+def _layout(wanted: Sequence[NodeProto], image: ValueInfoProto) -> str:
+    """Return what the axes of the image mean to the first convolution behind it."""
+    orders: dict[str, tuple[int, ...]] = {image.name: (0, 1, 2, 3)}
+    dims = [d.dim_value for d in image.type.tensor_type.shape.dim]
+    for node in wanted:
+        order = next((orders[name] for name in node.input if name in orders), None)
+        if order is None or not node.output:
+            continue
+        if node.op_type == "Conv":
+            letters = dict(zip(order, "NCHW", strict=True))
+            return "".join(letters[axis] for axis in range(4)) if order[0] == 0 else "NCHW"
+        if node.op_type == "Transpose":
+            perm = [int(i) for a in node.attribute if a.name == "perm" for i in a.ints]
+            if sorted(perm) == [0, 1, 2, 3]:
+                orders[node.output[0]] = tuple(order[axis] for axis in perm)
+        elif node.op_type in POINTWISE or node.op_type == "Pad":
+            orders[node.output[0]] = order
+    one_channel_last = len(dims) == 4 and dims[3] in (1, 3) and dims[1] not in (1, 3)
+    return "NHWC" if one_channel_last else "NCHW"
+
+
+def _image_shape(
+    image: ValueInfoProto, layout: str, given: Shape | None, source: str
+) -> tuple[int, ...]:
+    """Return the full shape of the image tensor, batch included, `given` filled in."""
+    declared = image.type.tensor_type.shape.dim
+    fixed = [d.dim_value if d.HasField("dim_value") else None for d in declared] or [None] * 4
+    asked = dict(zip("CHW", given or (None,) * 3, strict=True))
+    name = quote(image.name)
+    shape = []
+    for letter, size in zip(layout, fixed, strict=True):
+        if letter == "N":  # some exporters write 0 or -1 for an open batch
+            shape.append(max(size or 1, 1))
+            continue
+        if size is not None and size < 1:
+            problem = f"input {name} has the {_WORDS[letter]} {size}; must be at least 1"
+            raise fail(source, problem, "export it again")
+        if size is None and asked[letter] is None:
+            problem = f"input {name} leaves its {_WORDS[letter]} open"
+            raise fail(source, problem, "pass input_shape=(C, H, W)")
+        if None not in (size, asked[letter]) and size != asked[letter]:
+            raise InvalidArgument(
+                f"input_shape={given}: the {_WORDS[letter]} of {name} is fixed to {size}"
+            )
+        shape.append(asked[letter] or size or 0)
+    if math.prod(shape) > MAX_ELEMENTS:
+        problem = f"input {name} of shape {shape}; must have at most {MAX_ELEMENTS} values"
+        raise fail(source, problem, "export it again, or pass a smaller input_shape")
+    return tuple(shape)
+
+
+_WORDS = {"C": "number of channels", "H": "height", "W": "width"}
+
+
+def _tidy(nodes: list[Node], values: Values, image: ValueInfoProto, layout: str) -> Graph:
+    """Drop folded nodes and constants that nothing uses any more."""
+    kept = [n for n in nodes if any(name and name not in values.constants for name in n.outputs)]
+    used = {name for node in kept for name in node.inputs}
+    constants = {name: a for name, a in values.constants.items() if name in used}
+    kind = type_name(image.type.tensor_type.elem_type)
+    return Graph(tuple(kept), constants, values.shapes, image.name, layout, kind)

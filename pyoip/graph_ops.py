@@ -1,0 +1,76 @@
+"""Groups of ONNX operators that the graph modules tell apart."""
+
+from __future__ import annotations
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ACTIVATIONS = _names("""
+    Celu Clip Elu Gelu HardSigmoid HardSwish LeakyRelu Mish PRelu Relu Selu Sigmoid Softplus
+    Softsign Swish Tanh ThresholdedRelu
+""")
+"""Activation functions, whether or not an engine can compute them."""
+
+NORMALISATIONS = _names("""
+    BatchNormalization GroupNormalization InstanceNormalization LRN LayerNormalization
+""")
+
+POOLS = _names("MaxPool AveragePool")
+"""Poolings that have a window which pyoip works out itself."""
+
+GLOBAL_POOLS = _names("GlobalAveragePool GlobalMaxPool")
+
+PASSED = _names("Identity Dropout Cast")
+"""Operators that leave the values of an inference as they are (a Cast between float types)."""
+
+SHAPE_ONLY = _names("Shape Size")
+"""Operators that look at a tensor's shape, not at its values."""
+
+ARITHMETIC = _names("Abs Add Div Exp Log Mul Neg Pow Sqrt Sub")
+
+AFTER_CONV = ACTIVATIONS | NORMALISATIONS | POOLS | GLOBAL_POOLS | PASSED | ARITHMETIC
+"""What is read behind a convolution, even where no other convolution follows."""
+
+BROADCAST = _names("""
+    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum
+    Where Xor
+""")
+"""Operators between several tensors, position by position."""
+
+SAME_SHAPE = (ACTIVATIONS | NORMALISATIONS | PASSED | ARITHMETIC) - BROADCAST | _names("""
+    CastLike Ceil Cos CumSum DequantizeLinear Erf Floor Hardmax IsNaN LogSoftmax LpNormalization
+    MeanVarianceNormalization Not QuantizeLinear Reciprocal Round Sign Sin Softmax
+""")
+"""Operators whose result has the shape of their first input."""
+
+REDUCED = _names("""
+    ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum ReduceSumSquare
+""")
+
+POINTWISE = (
+    ACTIVATIONS
+    | PASSED
+    | ARITHMETIC
+    | BROADCAST
+    | _names("""
+    BatchNormalization CastLike Ceil Concat Cos Erf Floor IsNaN LRN Not Reciprocal Round Sign Sin
+    Split
+""")
+)
+"""Operators whose result at a position depends on their inputs at this position only (for Concat,
+Split and LRN also on other channels there)."""
+
+FOLDED = (
+    ARITHMETIC
+    | BROADCAST
+    | _names("""
+    Cast CastLike Ceil Clip Concat ConstantOfShape DequantizeLinear Expand Flatten Floor Gather
+    Identity Not QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    Reshape Round Slice Split Squeeze Tile Transpose Unsqueeze
+""")
+)
+"""Operators that are computed when all their inputs are constant: none can loop, and the size of
+each result is known before."""

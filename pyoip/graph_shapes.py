@@ -1,0 +1,368 @@
+"""Shapes of results, operator by operator.
+
+ONNX's own shape inference is native code that damaged attributes can bring down, so the operators
+that occur in front of convolutions have their rules here. All numbers are Python's, so nothing
+overflows, and nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .graph_node import Node, NodeError, Shape
+from .graph_ops import BROADCAST, REDUCED, SAME_SHAPE
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node with what is known of its inputs."""
+
+    node: Node
+    shapes: Sequence[Shape]
+    constants: Mapping[str, np.ndarray[Any, Any]]
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of the first input."""
+        return self.shapes[0]
+
+    def get(self, name: str, default: Any) -> Any:
+        """Return an attribute."""
+        return self.node.attributes.get(name, default)
+
+    def has_input(self, index: int) -> bool:
+        """Tell whether an optional input is there."""
+        return len(self.node.inputs) > index and self.node.inputs[index] != ""
+
+    def numbers(self, name: str, index: int) -> list[int]:
+        """Return whole numbers that are an attribute or, in later versions, an input.
+
+        Raises
+        ------
+        Unknown
+            The input is computed from the image.
+        """
+        if not self.has_input(index):
+            values = self.get(name, [])
+            return list(values) if isinstance(values, list) else [values]
+        array = self.constants.get(self.node.inputs[index])
+        if array is None:
+            raise Unknown
+        return [int(value) for value in array.ravel()[:_LONGEST]]
+
+    def axis(self, value: int, rank: int) -> int:
+        """Return an axis counted from the front."""
+        if not -rank <= value < rank:
+            raise NodeError(f"axis {value}; must be {-rank}..{rank - 1}")
+        return value % rank
+
+    def axes(self, values: Sequence[int], rank: int) -> list[int]:
+        """Return different axes counted from the front."""
+        found = [self.axis(value, rank) for value in values]
+        if len(set(found)) < len(found):
+            raise NodeError(f"axes {list(values)}; each must be named once")
+        return found
+
+
+class Unknown(Exception):  # noqa: N818 (not an error: the shape just cannot be told)
+    """The shape depends on values that are not constant."""
+
+
+_LONGEST = 4096
+"""Longest list of numbers that a shape can depend on."""
+
+
+def result_shapes(node: Node, shapes: Sequence[Shape], constants: Mapping[str, Any]) -> list[Shape]:
+    """Return the shapes of the first results of a node, as many as can be told.
+
+    Parameters
+    ----------
+    node : Node
+    shapes : list of tuple
+        Of its inputs; ``()`` where one is left out.
+    constants : dict
+        Tensors that are known by value.
+
+    Raises
+    ------
+    NodeError
+        Inputs and attributes do not fit.
+    """
+    rule = _RULES.get(node.op)
+    if rule is None:
+        return []
+    try:
+        return rule(Case(node, shapes, constants))
+    except Unknown:
+        return []
+
+
+def _same(case: Case) -> list[Shape]:
+    return [case.shape]
+
+
+def _normalise(case: Case) -> list[Shape]:
+    if len(case.shape) < 2 or any(shape != case.shape[1:2] for shape in case.shapes[1:5]):
+        given = [list(shape) for shape in case.shapes[1:5]]
+        raise NodeError(f"statistics of shapes {given} for an input of shape {list(case.shape)}")
+    return [case.shape]
+
+
+def _broadcast(case: Case) -> list[Shape]:
+    given = [s for s, name in zip(case.shapes, case.node.inputs, strict=True) if name]
+    if case.get("broadcast", 0):  # before opset 7: the second is laid along the first
+        return [case.shape]
+    return [functools.reduce(_join, given)]
+
+
+def _join(first: Shape, second: Shape) -> Shape:
+    rank = max(len(first), len(second))
+    long = [(1,) * (rank - len(shape)) + shape for shape in (first, second)]
+    joined = []
+    for a, b in zip(*long, strict=True):
+        if a != b and 1 not in (a, b):
+            raise NodeError(f"shapes {list(first)} and {list(second)} do not go together")
+        joined.append(b if a == 1 else a)
+    return tuple(joined)
+
+
+def _concat(case: Case) -> list[Shape]:
+    rank = len(case.shape)
+    axis = case.axis(case.get("axis", 1), rank)
+    for shape in case.shapes:
+        if len(shape) != rank or shape[:axis] + shape[axis + 1 :] != (
+            case.shape[:axis] + case.shape[axis + 1 :]
+        ):
+            shapes = f"{list(case.shape)} and {list(shape)}"
+            raise NodeError(f"shapes {shapes} cannot be joined along axis {axis}")
+    total = sum(shape[axis] for shape in case.shapes)
+    return [(*case.shape[:axis], total, *case.shape[axis + 1 :])]
+
+
+def _split(case: Case) -> list[Shape]:
+    axis = case.axis(case.get("axis", 0), len(case.shape))
+    sizes, count = case.numbers("split", 1), len(case.node.outputs)
+    length = case.shape[axis]
+    if not sizes:
+        part = -(-length // count)
+        sizes = [part] * (count - 1) + [length - part * (count - 1)]
+    if len(sizes) != count or sum(sizes) != length or min(sizes) < 0:
+        raise NodeError(f"parts {sizes} of an axis of {length}; must be {count} that fill it")
+    return [(*case.shape[:axis], size, *case.shape[axis + 1 :]) for size in sizes]
+
+
+def _slice(case: Case) -> list[Shape]:
+    starts, ends = case.numbers("starts", 1), case.numbers("ends", 2)
+    axes = case.axes(case.numbers("axes", 3) or range(len(starts)), len(case.shape))
+    steps = case.numbers("steps", 4) or [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise NodeError(f"starts {starts}, ends {ends}, axes {axes}, steps {steps} do not fit")
+    shape = list(case.shape)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        shape[axis] = len(range(*slice(start, end, step).indices(shape[axis])))
+    return [tuple(shape)]
+
+
+def _gather(case: Case) -> list[Shape]:
+    axis = case.axis(case.get("axis", 0), len(case.shape))
+    indices = case.constants.get(case.node.inputs[1])
+    length = case.shape[axis]
+    if (
+        indices is not None
+        and indices.size
+        and not -length <= indices.min() <= indices.max() < length
+    ):
+        raise NodeError(f"index {indices.max()} of an axis of {length}")
+    return [case.shape[:axis] + case.shapes[1] + case.shape[axis + 1 :]]
+
+
+def _transpose(case: Case) -> list[Shape]:
+    perm = case.numbers("perm", 1) or list(range(len(case.shape)))[::-1]
+    if sorted(perm) != list(range(len(case.shape))):
+        raise NodeError(f"perm {perm} does not order the axes of shape {list(case.shape)}")
+    return [tuple(case.shape[axis] for axis in perm)]
+
+
+def _reshape(case: Case) -> list[Shape]:
+    asked = case.numbers("shape", 1)
+    total = math.prod(case.shape)
+    if not case.get("allowzero", 0):
+        for axis, size in enumerate(asked):
+            if size == 0 and axis < len(case.shape):
+                asked[axis] = case.shape[axis]
+    shape = list(asked)
+    if shape.count(-1) == 1:
+        rest = math.prod(size for size in shape if size != -1)
+        shape[shape.index(-1)] = total // rest if rest > 0 else 0
+    if min(shape, default=0) < 0 or math.prod(shape) != total:
+        raise NodeError(f"shape {list(case.shape)} cannot become {asked}")
+    return [tuple(shape)]
+
+
+def _flatten(case: Case) -> list[Shape]:
+    axis, rank = case.get("axis", 1), len(case.shape)
+    if not -rank <= axis <= rank:
+        raise NodeError(f"axis {axis}; must be {-rank}..{rank}")
+    axis = axis + rank if axis < 0 else axis
+    return [(math.prod(case.shape[:axis]), math.prod(case.shape[axis:]))]
+
+
+def _squeeze(case: Case) -> list[Shape]:
+    axes = case.axes(case.numbers("axes", 1), len(case.shape))
+    axes = axes or [axis for axis, size in enumerate(case.shape) if size == 1]
+    if any(case.shape[axis] != 1 for axis in axes):
+        raise NodeError(f"axes {axes} of shape {list(case.shape)}; each must have length 1")
+    return [tuple(size for axis, size in enumerate(case.shape) if axis not in axes)]
+
+
+def _unsqueeze(case: Case) -> list[Shape]:
+    given = case.numbers("axes", 1)
+    rank = len(case.shape) + len(given)
+    axes, rest = case.axes(given, rank), iter(case.shape)
+    return [tuple(1 if axis in axes else next(rest) for axis in range(rank))]
+
+
+def _expand(case: Case) -> list[Shape]:
+    return [_join(case.shape, tuple(case.numbers("shape", 1)))]
+
+
+def _tile(case: Case) -> list[Shape]:
+    repeats = case.numbers("repeats", 1)
+    if len(repeats) != len(case.shape) or min(repeats, default=0) < 0:
+        raise NodeError(f"repeats {repeats} for shape {list(case.shape)}")
+    return [tuple(size * n for size, n in zip(case.shape, repeats, strict=True))]
+
+
+def _pad(case: Case) -> list[Shape]:
+    pads, rank = case.numbers("pads", 1), len(case.shape)
+    axes = case.axes(case.numbers("axes", 3) or range(rank), rank)
+    if len(pads) != 2 * len(axes):
+        raise NodeError(f"pads {pads}; must be two numbers for each of {len(axes)} axes")
+    shape = list(case.shape)
+    for place, axis in enumerate(axes):
+        shape[axis] += pads[place] + pads[place + len(axes)]
+    return [tuple(shape)]
+
+
+def _filled(case: Case) -> list[Shape]:
+    return [tuple(case.numbers("shape", 0))]
+
+
+def _reduce(case: Case) -> list[Shape]:
+    rank = len(case.shape)
+    axes = case.axes(case.numbers("axes", 1), rank)
+    if not axes:
+        axes = [] if case.get("noop_with_empty_axes", 0) else list(range(rank))
+    sizes = enumerate(case.shape)
+    if case.get("keepdims", 1):
+        return [tuple(1 if axis in axes else size for axis, size in sizes)]
+    return [tuple(size for axis, size in sizes if axis not in axes)]
+
+
+def _pool_all(case: Case) -> list[Shape]:
+    return [case.shape[:2] + (1,) * (len(case.shape) - 2)]
+
+
+def _conv_transpose(case: Case) -> list[Shape]:
+    data, kernel = case.shape, case.shapes[1]
+    if len(data) != 4 or len(kernel) != 4 or case.get("auto_pad", "NOTSET") != "NOTSET":
+        raise Unknown
+    steps, wide = case.get("strides", [1, 1]), case.get("dilations", [1, 1])
+    pads, extra = case.get("pads", [0] * 4), case.get("output_padding", [0, 0])
+    if (len(steps), len(wide), len(pads), len(extra)) != (2, 2, 4, 2) or data[1] != kernel[0]:
+        raise NodeError(f"weights of shape {list(kernel)} for an input of shape {list(data)}")
+    size = [
+        steps[i] * (data[2 + i] - 1) + extra[i] + (kernel[2 + i] - 1) * wide[i] + 1
+        - pads[i] - pads[i + 2]
+        for i in (0, 1)
+    ]  # fmt: skip
+    size = case.get("output_shape", size)
+    if len(size) != 2:
+        raise NodeError(f"output_shape {size}; must be two numbers")
+    return [(data[0], kernel[1] * case.get("group", 1), *size)]
+
+
+def _depth_to_space(case: Case) -> list[Shape]:
+    block = case.get("blocksize", 0)
+    up = case.node.op == "DepthToSpace"
+    if len(case.shape) != 4 or block < 1:
+        raise NodeError(f"blocksize {block} for an input of shape {list(case.shape)}")
+    batch, channels, height, width = case.shape
+    if (channels % block**2) if up else (height % block or width % block):
+        raise NodeError(f"blocksize {block} does not divide shape {list(case.shape)}")
+    if up:
+        return [(batch, channels // block**2, height * block, width * block)]
+    return [(batch, channels * block**2, height // block, width // block)]
+
+
+def _resize(case: Case) -> list[Shape]:
+    late = case.node.op == "Resize" and case.node.opset >= 11
+    if (
+        "axes" in case.node.attributes
+        or case.get("keep_aspect_ratio_policy", "stretch") != "stretch"
+    ):
+        raise Unknown
+    if late and case.has_input(3):
+        sizes = case.numbers("sizes", 3)
+    else:
+        sizes = _scaled(case, 2 if late else 1)
+    if len(sizes) != len(case.shape):
+        raise NodeError(f"{len(sizes)} sizes for an input of shape {list(case.shape)}")
+    return [tuple(sizes)]
+
+
+def _scaled(case: Case, index: int) -> list[int]:
+    scales: Any = case.get("scales", [])
+    if case.has_input(index):
+        array = case.constants.get(case.node.inputs[index])
+        if array is None:
+            raise Unknown
+        scales = array.ravel()[:_LONGEST].tolist()
+    if any(not 0 < scale < 2**31 for scale in scales):
+        raise NodeError(f"scales {scales}; each must be positive")
+    return [math.floor(size * scale) for size, scale in zip(case.shape, scales, strict=False)]
+
+
+def _matmul(case: Case) -> list[Shape]:
+    first, second = case.shapes
+    if len(first) < 2 or len(second) < 2:
+        raise Unknown
+    if first[-1] != second[-2]:
+        raise NodeError(f"shapes {list(first)} and {list(second)} cannot be multiplied")
+    return [(*_join(first[:-2], second[:-2]), first[-2], second[-1])]
+
+
+_RULES: dict[str, Callable[[Case], list[Shape]]] = {
+    **dict.fromkeys(SAME_SHAPE, _same),
+    **dict.fromkeys(BROADCAST, _broadcast),
+    **dict.fromkeys(REDUCED, _reduce),
+    "BatchNormalization": _normalise,
+    "Concat": _concat,
+    "ConstantOfShape": _filled,
+    "ConvTranspose": _conv_transpose,
+    "DepthToSpace": _depth_to_space,
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "GlobalAveragePool": _pool_all,
+    "GlobalLpPool": _pool_all,
+    "GlobalMaxPool": _pool_all,
+    "MatMul": _matmul,
+    "Pad": _pad,
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Slice": _slice,
+    "SpaceToDepth": _depth_to_space,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Tile": _tile,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    "Upsample": _resize,
+}

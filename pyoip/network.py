@@ -1,0 +1,364 @@
+"""Networks: loading and checking a model, its convolution layers, and how they are asked for.
+
+Example
+-------
+>>> import pyoip
+>>> network = pyoip.load("mnist")
+>>> [layer.maps for layer in network.layers]
+[32, 64, 128]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import ModelProto
+
+from .errors import InvalidArgument, ModelError
+from .graph_build import build_graph
+from .graph_field import Field, receptive_fields
+from .graph_file import parse, read_file, serialize
+from .graph_layers import consumers, layer_aliases, layer_names, usable, what_follows
+from .graph_metadata import read_maxima, read_metadata
+from .graph_node import Graph, Node, Pair, fail, plain, quote
+from .graph_select import find_layer, parse_maps, split_spec
+from .graph_torch import SOURCE as MODULE_SOURCE
+from .graph_torch import export_module, is_module
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODELS = Path(__file__).with_name("models")
+"""Folder of the trained networks that ship with the package."""
+
+_SHIPPED = ("mnist",)
+
+Image = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution layer.
+
+    Attributes
+    ----------
+    number : int
+        From 1 along the graph.
+    name : str
+        Friendly name: a weight tensor ``conv2.weight`` makes ``conv2``; else the node's name.
+    maps : int
+        Output channels; maps are counted from 0.
+    output_shape : (maps, h, w)
+        Of the convolution, before any pooling; maps first for every model.
+    receptive_field : (h, w)
+        Pixels that one position sees, not cut off at the border of the image. The image's size
+        where an operation before the layer mixes all positions or cannot be followed.
+    stride : (h, w)
+        Pixels between neighbouring positions.
+    follows : tuple of str
+        Operations behind the convolution up to the next one, e.g. ``("Relu", "MaxPool 2x2/2")``.
+    aliases : frozenset of str
+        Other names by which `Network.layer` finds it.
+    node : int
+        Index of its node in `Network.nodes`.
+    """
+
+    number: int
+    name: str
+    maps: int
+    output_shape: tuple[int, int, int]
+    receptive_field: Pair
+    stride: Pair
+    follows: tuple[str, ...]
+    aliases: frozenset[str] = field(repr=False)
+    node: int = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A checked network and its convolution layers; made by `load`.
+
+    Attributes
+    ----------
+    name : str
+        ``"mnist"`` for the shipped one, else the file's stem, the graph's or the class's name.
+    source : str
+        Path of the file, ``"<ModelProto>"`` or ``"<torch module>"``.
+    input_shape : (C, H, W)
+        Of one image as pyoip handles it, whatever the model's own layout.
+    layers : tuple of Layer
+    metadata : dict
+        The model's own notes (ONNX ``metadata_props``).
+    sha256 : str
+        Of the serialized model.
+    graph : Graph
+        Plain nodes, constants and shapes that the layers depend on, free of ONNX types.
+    """
+
+    name: str
+    source: str
+    input_shape: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+    metadata: dict[str, str]
+    sha256: str
+    graph: Graph = field(repr=False)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Return the nodes that the layers depend on, in order."""
+        return self.graph.nodes
+
+    @property
+    def layout(self) -> str:
+        """Return the meaning of the axes of the model's own input: ``"NCHW"``, ``"NHWC"``."""
+        return self.graph.layout
+
+    def layer(self, spec: int | str) -> Layer:
+        """Return the layer that `spec`, a number from 1 or a name, asks for.
+
+        Raises
+        ------
+        InvalidArgument
+            No such layer; the message lists the valid ones.
+
+        Example
+        -------
+        >>> import pyoip
+        >>> pyoip.load("mnist").layer(2).maps
+        64
+        """
+        names = [layer.name for layer in self.layers]
+        return self.layers[find_layer(spec, names, [layer.aliases for layer in self.layers])]
+
+    def select(self, spec: int | str, maps: Any = None) -> tuple[Layer, NDArray[np.int64]]:
+        """Return the layer and the map numbers that `spec` and `maps` ask for.
+
+        Parameters
+        ----------
+        spec : int or str
+            A layer as in `layer`; a text may add maps: ``"conv2:17"``, ``"2:3,5,8-11"``.
+        maps : None, int, range, slice or list of int
+            Maps counted from 0; None (default) stands for those in `spec`, or else all.
+
+        Raises
+        ------
+        InvalidArgument
+            No such layer or map, or maps given in both ways.
+
+        Example
+        -------
+        >>> import pyoip
+        >>> pyoip.load("mnist").select("2:3,5,8-11")[1].tolist()
+        [3, 5, 8, 9, 10, 11]
+        """
+        names = [layer.name for layer in self.layers]
+        index, text = split_spec(spec, names, [layer.aliases for layer in self.layers])
+        if text is not None and maps is not None:
+            raise InvalidArgument(
+                f"layer {quote(spec)} names maps; maps={quote(maps)} must be None"
+            )
+        layer = self.layers[index]
+        return layer, parse_maps(maps if text is None else text, layer.maps, layer.name)
+
+    def real_maxima(
+        self, layer: int, constraint: str, objective: str
+    ) -> NDArray[np.float32] | None:
+        """Return the best objective of real images per map, if the model's metadata has it.
+
+        Parameters
+        ----------
+        layer : int
+            Number of the layer.
+        constraint : {"standardize", "clip"}
+            How the images were brought into the constraint.
+        objective : {"activation", "preactivation"}
+
+        Returns
+        -------
+        float32 array of shape (maps,), or None
+        """
+        table = read_maxima(self.metadata, self.source, [item.maps for item in self.layers])
+        values = table.get((layer, constraint, objective))
+        return None if values is None else values.copy()
+
+    def __str__(self) -> str:
+        channels, height, width = self.input_shape
+        title = f"{self.name}: input {channels} x {height} x {width}"
+        title += "" if self.layout == "NCHW" else f" (the model's own layout is {self.layout})"
+        return title + "\n" + _table(self.layers)
+
+
+_HEAD = ("layer", "name", "maps", "output", "receptive field", "stride", "followed by")
+
+
+def _table(layers: tuple[Layer, ...]) -> str:
+    rows = [_HEAD, *(_row(layer) for layer in layers)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    rows.insert(1, tuple("-" * width for width in widths))
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in (0, 2) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _row(layer: Layer) -> tuple[str, ...]:
+    pairs = (layer.output_shape[1:], layer.receptive_field, layer.stride)
+    output, field_text, stride = (f"{h} x {w}" for h, w in pairs)
+    name = layer.name if len(layer.name) <= 40 else layer.name[:39] + "…"
+    follows = ", ".join(layer.follows) or "-"
+    return (str(layer.number), name, str(layer.maps), output, field_text, stride, follows)
+
+
+# --- loading ---------------------------------------------------------------------------------
+
+
+def load(model: Any, *, input_shape: Image | None = None) -> Network:
+    """Load a network, check it, and list its convolution layers.
+
+    Parameters
+    ----------
+    model : str, Path, onnx.ModelProto, torch.nn.Module or Network
+        ``"mnist"`` is the network that ships with the package. A torch module is exported in
+        memory, in evaluation mode, and left as it was. A `Network` is returned as it is.
+    input_shape : (C, H, W), optional
+        Size of the images in pixels; needed only where the model leaves it open, as torch modules
+        do. The default takes what the model fixes.
+
+    Raises
+    ------
+    ModelError
+        Not a model, damaged, or without convolution layers that can be listed. One line that
+        names the model, the node, and the remedy.
+    InvalidArgument
+        `model` is of another type, or `input_shape` contradicts the model.
+
+    Example
+    -------
+    >>> import pyoip
+    >>> print(pyoip.load("mnist").input_shape)
+    (1, 28, 28)
+    """
+    if isinstance(model, Network):
+        return model
+    shape = _checked_shape(input_shape)
+    if isinstance(model, ModelProto):
+        return _guarded("<ModelProto>", lambda: _from_proto(model, shape))
+    if is_module(model):
+        return _guarded(MODULE_SOURCE, lambda: _from_module(model, shape))
+    if not isinstance(model, str | os.PathLike):
+        raise InvalidArgument(
+            f"model of type {type(model).__name__}; must be 'mnist', a path, an onnx.ModelProto, "
+            "a torch.nn.Module or a Network"
+        )
+    shipped = isinstance(model, str) and model in _SHIPPED
+    path = MODELS / f"{model}.onnx" if shipped else Path(model)
+    return _guarded(str(path), lambda: _from_file(path, shape))
+
+
+def _checked_shape(shape: Any) -> Image | None:
+    if shape is None:
+        return None
+    try:
+        channels, height, width = (operator.index(n) for n in shape)
+    except (TypeError, ValueError):
+        raise InvalidArgument(
+            f"input_shape={quote(shape)}; must be three numbers (C, H, W)"
+        ) from None
+    if min(channels, height, width) < 1 or max(channels, height, width) > 2**16:
+        raise InvalidArgument(f"input_shape={quote(shape)}; each must be 1..65536")
+    return (channels, height, width)
+
+
+def _guarded(source: str, read: Callable[[], Network]) -> Network:
+    """Call `read`; whatever damage our checks did not foresee still becomes a `ModelError`."""
+    try:
+        return read()
+    except (ModelError, InvalidArgument):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {plain(error)}"
+        raise fail(source, f"cannot be read ({reason})", "fetch or export it again") from error
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a model comes from: its name, what messages call it, its folder, its checksum."""
+
+    name: str
+    source: str
+    folder: Path | None
+    sha256: str
+
+
+def _from_file(path: Path, shape: Image | None) -> Network:
+    source = str(path)
+    data = read_file(path, source)
+    model = parse(data, source)
+    origin = _Origin(path.stem, source, path.parent, hashlib.sha256(data).hexdigest())
+    return _network(model, origin, shape)
+
+
+def _from_proto(model: ModelProto, shape: Image | None) -> Network:
+    source = "<ModelProto>"
+    sha256 = hashlib.sha256(serialize(model, source)).hexdigest()
+    name = model.graph.name if usable(model.graph.name) else "model"
+    return _network(model, _Origin(name, source, None, sha256), shape)
+
+
+def _from_module(module: Any, shape: Image | None) -> Network:
+    model = export_module(module, shape)
+    sha256 = hashlib.sha256(serialize(model, MODULE_SOURCE)).hexdigest()
+    return _network(model, _Origin(type(module).__name__, MODULE_SOURCE, None, sha256), shape)
+
+
+def _network(model: ModelProto, origin: _Origin, shape: Image | None) -> Network:
+    source = origin.source
+    graph = build_graph(model, source, origin.folder, shape)
+    layers = _layers(graph)
+    if not layers:
+        raise fail(source, "no two-dimensional convolution", "pass a network for images")
+    metadata = read_metadata(model, source)
+    read_maxima(metadata, source, [layer.maps for layer in layers])
+    dims = dict(zip(graph.layout, graph.shapes[graph.image], strict=True))
+    size = (dims["C"], dims["H"], dims["W"])
+    return Network(origin.name, source, size, layers, metadata, origin.sha256, graph)
+
+
+def _layers(graph: Graph) -> tuple[Layer, ...]:
+    places = [i for i, node in enumerate(graph.nodes) if node.op == "Conv" and node.window]
+    convs = [graph.nodes[place] for place in places]
+    names = layer_names(convs)
+    aliases = layer_aliases(convs, names)
+    fields, users = receptive_fields(graph), consumers(graph)
+    layers = []
+    for index, (place, conv) in enumerate(zip(places, convs, strict=True)):
+        shape = graph.shapes[conv.outputs[0]]
+        size, stride = _extent(fields.get(conv.outputs[0]), graph, shape)
+        follows = what_follows(conv, graph, users)
+        output = (shape[1], shape[2], shape[3])
+        layer = Layer(
+            index + 1, names[index], shape[1], output, size, stride, follows, aliases[index], place
+        )
+        layers.append(layer)
+    return tuple(layers)
+
+
+def _extent(seen: Field | None, graph: Graph, shape: tuple[int, ...]) -> tuple[Pair, Pair]:
+    """Return receptive field and stride in pixels, (h, w) each."""
+    if seen is not None:
+        high, wide = seen.spans
+        return (high.size, wide.size), (high.step, wide.step)
+    dims = dict(zip(graph.layout, graph.shapes[graph.image], strict=True))
+    size = (dims["H"], dims["W"])
+    return size, (max(1, round(size[0] / shape[2])), max(1, round(size[1] / shape[3])))

@@ -1,0 +1,191 @@
+"""What can be typed after ``pyoip``: every option once, and how its text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from .errors import DataError, InvalidArgument
+from .settings import Constraint
+
+if TYPE_CHECKING:
+    from .fluctuations import Fluctuations
+    from .result import Result
+
+ASCENT = "The ascent"
+STARTS = "Start images"
+OUTPUT = "Output"
+
+
+def _in(panel: str) -> Callable[..., Any]:
+    def option(text: str, *names: str, **extra: Any) -> Any:
+        return typer.Option(*names, help=text, rich_help_panel=panel, **extra)
+
+    return option
+
+
+_any, _out, _starts, _ascent = _in("Options"), _in(OUTPUT), _in(STARTS), _in(ASCENT)
+
+Model = Annotated[
+    str, typer.Argument(help="'mnist' (ships with pyoip) or an ONNX file.", metavar="MODEL")
+]
+LayerSpec = Annotated[str, _any("Number from 1, or name; with maps: conv2:0-7.", "--layer", "-l")]
+Maps = Annotated[str | None, _any("Maps from 0, as 0-7,9; without it all.", "--maps", "-m")]
+Seed = Annotated[int, _any("Seed of everything random.")]
+Threads = Annotated[int | None, _any("Threads; without it one per core.")]
+Engine = Annotated[str, _any("Which engine computes; 'pyoip info' lists them.")]
+
+Out = Annotated[
+    Path | None, _out("Folder; without it oips_NETWORK_layerN.", "--out", "-o", metavar="FOLDER")
+]
+Overwrite = Annotated[
+    bool, _out("Replace another network's or layer's result in that folder.", "--overwrite")
+]
+ShowStarts = Annotated[bool, _out("Put start images on the contact sheet.", "--show-starts")]
+Snapshots = Annotated[
+    str | None, _out("Keep the images of these steps and draw strips of them.", metavar="1,2,4,…")
+]
+Quiet = Annotated[bool, _out("No progress, no summary; errors still show.", "--quiet", "-q")]
+Json = Annotated[bool, _out("Print one JSON object on stdout, nothing else.", "--json")]
+
+Candidates = Annotated[int, _starts("Start images tried for all maps.")]
+Starts = Annotated[int, _starts("Ascents per map, from its best candidates.")]
+Scales = Annotated[str | None, _starts("Length scales in pixels.", metavar="1,2,4,9")]
+Weights = Annotated[str | None, _starts("Weight of each scale.", metavar="1,1,1,1")]
+Smoothing = Annotated[int, _starts("Blur passes over each start image.")]
+Start = Annotated[
+    Path | None,
+    _starts("Own start image(s): .npy, .npz, .png, or a saved result to continue."),
+]
+
+Objective = Annotated[str, _ascent("What is raised.", metavar="activation|preactivation")]
+ConstraintKind = Annotated[
+    str, _ascent("What keeps images comparable.", metavar="standardize|clip")
+]
+Low = Annotated[float | None, _ascent("Least pixel of 'clip'; without it 0.")]
+High = Annotated[float | None, _ascent("Largest pixel of 'clip'; without it 1.")]
+Steps = Annotated[int, _ascent("Most steps of an ascent.")]
+StepSize = Annotated[float, _ascent("Length of a step, in standard deviations of the image.")]
+Momentum = Annotated[float, _ascent("Share of the last step that is kept.")]
+Patience = Annotated[int, _ascent("Steps without gain until the step size halves.")]
+Tolerance = Annotated[float, _ascent("Relative gain below which an image has converged.")]
+Smooth = Annotated[int, _ascent("Blur the image every so many steps; 0: never.")]
+Method = Annotated[str, _ascent("How it climbs.", metavar="tangent|article")]
+
+Dataset = Annotated[str, _any("What to learn.", metavar="mnist|fashion-mnist")]
+TrainOut = Annotated[
+    Path | None, _out("ONNX file; without it DATASET.onnx.", "--out", "-o", metavar="FILE")
+]
+Epochs = Annotated[int, _any("Passes over the training images.")]
+BatchSize = Annotated[int, _any("Images per step.")]
+LearningRate = Annotated[float, _any("Peak of the learning rate.")]
+WeightDecay = Annotated[float, _any("Strength of the L2 regulariser.")]
+Shift = Annotated[int, _any("Move training images by up to so many pixels, 0 to 4.")]
+Resume = Annotated[bool, _any("Continue after the last finished epoch.", "--resume")]
+Checkpoint = Annotated[Path | None, _out("Checkpoint; without it FILE.checkpoint.")]
+
+
+def numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...]:
+    """Return numbers written with commas between; none for None."""
+    try:
+        return () if text is None else tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise InvalidArgument(
+            f"{option} {text!r}: must be {what} with commas between, as in 1,2,4"
+        ) from None
+
+
+def constraint_from(kind: str, low: float | None, high: float | None) -> Constraint:
+    """Return the constraint; a box without ``clip`` is refused, because it would do nothing."""
+    box: Any = {n: v for n, v in (("low", low), ("high", high)) if v is not None}
+    if box and kind == "standardize":
+        raise InvalidArgument(
+            f"--{next(iter(box))}: is the box of '--constraint clip', but the constraint is "
+            "'standardize'"
+        )
+    chosen: Any = kind
+    return Constraint(chosen, **box)
+
+
+def fluctuations_from(
+    scales: str | None, weights: str | None, smoothing: int
+) -> Fluctuations | None:
+    """Return the fluctuations asked for; None where nothing was."""
+    from .fluctuations import Fluctuations
+
+    if scales is None and weights is None and not smoothing:
+        return None
+    widths = numbers("--scales", scales, float) or Fluctuations.scales
+    shares = numbers("--weights", weights, float)
+    if not shares:
+        shares = Fluctuations.weights if scales is None else (1.0,) * len(widths)
+    return Fluctuations(widths, shares, smoothing)
+
+
+def start_from(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.float32] | Result:
+    """Read own start images.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npy`` or ``.npz`` (its only array, or ``images``) of shape (H, W), (C, H, W) or
+        (n, C, H, W); a picture file of H×W pixels, 0 to 1 after reading; or the folder of
+        a saved result, whose OIPs are taken up again.
+    shape : (C, H, W)
+        What the network takes.
+
+    Raises
+    ------
+    DataError
+        Missing, damaged, or of another shape.
+    """
+    if path.is_dir():
+        from .result import load_result
+
+        return load_result(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    try:
+        if path.suffix.lower() in (".npy", ".npz"):
+            image = _array(path)
+        else:
+            image = _picture(path, shape[0])
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise DataError(f"{path}: not a readable .npy, .npz or picture file ({error})") from error
+    images = image[None] if image.ndim == 2 else image
+    if images.ndim not in (3, 4) or images.shape[-3:] != shape:
+        takes = " x ".join(map(str, shape))
+        has = " x ".join(map(str, image.shape))
+        raise DataError(f"{path}: holds {has} numbers; the network takes images of {takes}")
+    return images.astype(np.float32)
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        array = loaded
+    else:
+        with loaded:
+            names = loaded.files
+            if "images" not in names and len(names) != 1:
+                raise ValueError(f"no array 'images' among {', '.join(names)}")
+            array = loaded["images" if "images" in names else names[0]]
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"an array of {array.dtype}, not of numbers")
+    return array
+
+
+def _picture(path: Path, channels: int) -> npt.NDArray[Any]:
+    from PIL import Image
+
+    if channels not in (1, 3):
+        raise ValueError(f"a picture has 1 or 3 channels, the network {channels}")
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32) / 255
+    return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)

@@ -1,0 +1,400 @@
+"""What an ascent found: images, verdicts and all that is needed to repeat or continue it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .canvas import Array, contrast_window, format_values, show, write_figure
+from .engines import STOPS
+from .errors import DataError, InvalidArgument, PyoipError
+from .evolution import Evolution, draw_evolution, evolution
+from .figures import ContactSheet, contact_sheet, draw_contact_sheet, map_pictures
+from .fluctuations import Fluctuations
+from .folder import Document, checked, read_folder, write_folder
+from .settings import Constraint, Settings
+from .summary import VERDICTS, ascent_line, ranges, settings_line, steps_of, times, verdict_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+__all__ = ["STOPS", "VERDICTS", "Result", "Runs", "load_result"]
+
+# Array -> (dtype, one letter per axis); equal letters are equal lengths.
+_LAYOUT = {
+    "maps": ("int64", "n"),
+    "images": ("float32", "nchw"),
+    "activations": ("float32", "n"),
+    "preactivations": ("float32", "n"),
+    "history": ("float32", "nt"),
+    "starts": ("float32", "nchw"),
+    "candidates": ("int64", "n"),
+    "bounds": ("float64", "n"),
+    "real": ("float32", "n"),
+    "converged": ("bool", "n"),
+    "woke": ("int32", "n"),
+    "snapshot_steps": ("int64", "s"),
+    "snapshots": ("float32", "nschw"),
+}
+_RUNS_LAYOUT = {
+    "activations": ("float32", "nk"),
+    "steps": ("int32", "nk"),
+    "stops": ("uint8", "nk"),
+    "candidates": ("int64", "nk"),
+}
+_PLAIN = ("network", "sha256", "layer", "layer_name", "engine", "version")
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Every ascent that was made: K per map, the best of which is the map's OIP.
+
+    Attributes
+    ----------
+    activations : ndarray of float32, (n, K)
+        Best activation of each ascent.
+    steps : ndarray of int32, (n, K)
+        Steps each ascent took.
+    stops : ndarray of uint8, (n, K)
+        Why it ended: index into `STOPS`.
+    candidates : ndarray of int64, (n, K)
+        Start image's number in the pool; -1: your own start image.
+    """
+
+    activations: Array
+    steps: Array
+    stops: Array
+    candidates: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The OIPs of a layer.
+
+    Attributes
+    ----------
+    network, sha256 : str
+        Name of the network and checksum of its model.
+    layer, layer_name : int, str
+        Conv layer, counted from 1, and its name.
+    maps : ndarray of int64, (n,)
+        Map numbers; entry i of every other array belongs to ``maps[i]``.
+    images : ndarray of float32, (n, C, H, W)
+        The OIPs.
+    activations, preactivations : ndarray of float32, (n,)
+        Mean of the map over its positions for that image, after and before the
+        activation function.
+    history : ndarray of float32, (n, steps + 1)
+        Objective after 0, 1, … steps of the best ascent, NaN after its end.
+    verdicts : tuple of str
+        One of `VERDICTS` per map.
+    starts : ndarray of float32, (n, C, H, W)
+        Start images of the best ascents.
+    candidates : ndarray of int64, (n,)
+        Their numbers in the pool; -1: your own start image.
+    bounds : ndarray of float64, (n,)
+        Proven upper bound of the pre-activation over all admissible images; NaN where
+        none was computed.
+    real : ndarray of float32, (n,)
+        Activation of the best real image under the same constraint; NaN where unknown.
+    converged : ndarray of bool, (n,)
+    woke : ndarray of int32, (n,)
+        Step at which a silent start came alive; 0: alive from the start, -1: never.
+    snapshot_steps, snapshots : ndarray, (S,) and (n, S, C, H, W)
+        Images along the way.
+    runs : Runs
+    settings : Settings
+    fluctuations : Fluctuations or None
+        Of the candidates; None for your own start images.
+    engine : str
+    timing : mapping of str to float
+        Seconds, by phase.
+    version : str
+        Of pyoip.
+    """
+
+    network: str
+    sha256: str
+    layer: int
+    layer_name: str
+    maps: Array
+    images: Array
+    activations: Array
+    preactivations: Array
+    history: Array
+    verdicts: tuple[str, ...]
+    starts: Array
+    candidates: Array
+    bounds: Array
+    real: Array
+    converged: Array
+    woke: Array
+    snapshot_steps: Array
+    snapshots: Array
+    runs: Runs
+    settings: Settings
+    fluctuations: Fluctuations | None
+    engine: str
+    timing: Mapping[str, float]
+    version: str
+
+    def __len__(self) -> int:
+        """Count of maps."""
+        return len(self.maps)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many maps got which verdict; verdicts that none got are left out."""
+        return {v: self.verdicts.count(v) for v in VERDICTS if v in self.verdicts}
+
+    def __str__(self) -> str:
+        """Verdict counts, activations, steps and time as a small table."""
+        steps = steps_of(self.history)
+        table = verdict_table(self.maps, self.verdicts, self.activations, steps, self.bounds)
+        return "\n".join([self._headline(), *table, f"time: {times(self.timing)}"])
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<pyoip.Result: {self._headline()}>"
+
+    def _headline(self) -> str:
+        name = f"{self.network}, layer {self.layer} ({self.layer_name})"
+        return f"{name}: {len(self)} {'map' if len(self) == 1 else 'maps'}, engine {self.engine}"
+
+    def _title(self) -> str:
+        return f"{self.network} · layer {self.layer} · {self.layer_name}"
+
+    def contact_sheet(self, *, starts: bool = False) -> ContactSheet:
+        """Return the data of the contact sheet; `starts` puts each start image beside its OIP."""
+        return contact_sheet(
+            self.images,
+            self.maps,
+            self.verdicts,
+            self.activations,
+            title=self._title(),
+            subtitle=settings_line(
+                self.settings, self.engine, own_starts=self.fluctuations is None
+            ),
+            starts=self.starts if starts else None,
+            bounds=self.bounds,
+        )
+
+    def evolution(self, map: int) -> Evolution:
+        """Return the data of one map's evolution strip; see `show_evolution`."""
+        i = self._index(map)
+        note = ascent_line(
+            candidate=int(self.candidates[i]),
+            converged=bool(self.converged[i]),
+            steps=int(steps_of(self.history)[i]),
+            woke=int(self.woke[i]),
+            bound=float(self.bounds[i]),
+            activation=format_values(self.activations[i : i + 1])[0],
+        )
+        return evolution(
+            self.starts[i],
+            self.images[i],
+            self.history[i],
+            title=f"{self._title()} · map {self.maps[i]}",
+            verdict=self.verdicts[i],
+            note=note,
+            snapshot_steps=self.snapshot_steps,
+            snapshots=self.snapshots[i],
+            real=_number(float(self.real[i])),
+            objective=self.settings.objective,
+        )
+
+    def show(self, *, starts: bool = False) -> Figure:
+        """Show all OIPs on a contact sheet.
+
+        Opens a window where matplotlib has an interactive backend; in a notebook the
+        returned figure is displayed.
+
+        Parameters
+        ----------
+        starts : bool
+            Put each start image to the left of its OIP (default False).
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        return show(partial(self._draw_sheet, starts))
+
+    def show_evolution(self, map: int) -> Figure:
+        """Show how one OIP came about: start image, snapshots, OIP, and the activation curve.
+
+        Parameters
+        ----------
+        map : int
+            Map number. Images between start and OIP appear if the ascent was told to
+            keep some (``snapshots=(1, 2, 4, …)``).
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        InvalidArgument
+            The map is not part of this result.
+        """
+        return show(partial(self._draw_evolution, map))
+
+    def _index(self, map: int) -> int:
+        at = np.flatnonzero(self.maps == map)
+        if not at.size:
+            raise InvalidArgument(
+                f"map={map!r}: must be one of this result's maps, {ranges(self.maps)}"
+            )
+        return int(at[0])
+
+    def _repr_png_(self) -> bytes:  # the contact sheet, for notebooks
+        buffer = BytesIO()
+        write_figure(partial(self._draw_sheet, False), buffer)
+        return buffer.getvalue()
+
+    def as_dict(self) -> Document:
+        """Return all but the arrays of images as plain data, ready for JSON (NaN becomes None)."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        fluctuations = None if self.fluctuations is None else asdict(self.fluctuations)
+        return {
+            **plain,
+            "settings": asdict(self.settings),
+            "fluctuations": fluctuations,
+            "timing": dict(self.timing),
+            "counts": self.counts(),
+            "maps": self._maps_as_dicts(),
+        }
+
+    def _maps_as_dicts(self) -> list[Document]:
+        columns = {
+            "map": self.maps,
+            "verdict": self.verdicts,
+            "activation": self.activations,
+            "preactivation": self.preactivations,
+            "real": self.real,
+            "bound": self.bounds,
+            "candidate": self.candidates,
+            "steps": steps_of(self.history),
+            "converged": self.converged,
+            "woke": self.woke,
+        }
+        rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
+        return [dict(zip(columns, map(_number, row), strict=True)) for row in rows]
+
+    def save(
+        self, directory: str | os.PathLike[str], *, starts: bool = False, overwrite: bool = False
+    ) -> None:
+        """Save pictures, arrays and settings in a folder, all or nothing.
+
+        ``map_000.png`` … (one per map, all in one grey scale), ``contact_sheet.png``,
+        ``evolution_000.png`` … (where snapshots were kept), ``oips.npz`` (all arrays)
+        and ``result.json`` (everything else). `pyoip.load_result` reads it back.
+
+        Parameters
+        ----------
+        directory : path
+            New, empty, or holding an earlier result of the same layer, which is replaced.
+        starts : bool
+            Put the start images on the contact sheet (default False).
+        overwrite : bool
+            Replace an earlier result of another network or layer too (default False).
+            A folder that holds anything else is always refused.
+
+        Raises
+        ------
+        DataError
+            The folder cannot be used, or the disk is full; nothing was changed then.
+        """
+        window = contrast_window(self.images)
+        document = {**self.as_dict(), "contrast": {"black": window.low, "white": window.high}}
+        pictures = self._pictures(starts=starts)
+        write_folder(directory, document, _arrays(self), pictures, overwrite=overwrite)
+
+    def _pictures(self, *, starts: bool) -> dict[str, Callable[[Path], None]]:
+        pictures = map_pictures(self.images, self.maps)
+        for number in self.maps.tolist() if len(self.snapshot_steps) else ():
+            draw = partial(self._draw_evolution, number)
+            pictures[f"evolution_{number:03d}.png"] = partial(write_figure, draw)
+        if len(self):
+            draw = partial(self._draw_sheet, starts)
+            pictures["contact_sheet.png"] = partial(write_figure, draw)
+        return pictures
+
+    def _draw_sheet(self, starts: bool, figure: Figure | None = None) -> Figure:
+        return draw_contact_sheet(self.contact_sheet(starts=starts), figure)
+
+    def _draw_evolution(self, number: int, figure: Figure | None = None) -> Figure:
+        return draw_evolution(self.evolution(number), figure)
+
+
+def load_result(directory: str | os.PathLike[str]) -> Result:
+    """Read a result that `Result.save` wrote; its arrays are the same to the last bit.
+
+    Parameters
+    ----------
+    directory : path
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    DataError
+        No such folder, not a saved result, damaged, or written by a newer pyoip.
+    """
+    document, arrays = read_folder(directory)
+    try:
+        return _from_parts(document, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, PyoipError) as error:
+        raise DataError(f"{Path(directory)}: damaged: {error!s} is missing or wrong") from error
+
+
+def _from_parts(document: Document, arrays: dict[str, Array]) -> Result:
+    sizes: dict[str, int] = {"n": len(document["maps"])}
+    own: dict[str, Any] = checked(arrays, _LAYOUT, sizes)
+    runs = checked(arrays, _RUNS_LAYOUT, sizes, prefix="runs_")
+    settings = dict(document["settings"])
+    settings["constraint"] = Constraint(**settings["constraint"])
+    settings["snapshots"] = tuple(settings["snapshots"])
+    verdicts = tuple(entry["verdict"] for entry in document["maps"])
+    if not set(verdicts) <= set(VERDICTS):
+        raise ValueError("verdict")
+    fluctuations = document["fluctuations"]
+    if fluctuations is not None:
+        tuples: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fluctuations.items()
+        }
+        fluctuations = Fluctuations(**tuples)
+    return Result(
+        **{name: document[name] for name in _PLAIN},
+        **own,
+        verdicts=verdicts,
+        runs=Runs(**runs),
+        settings=Settings(**settings),
+        fluctuations=fluctuations,
+        timing=dict(document["timing"]),
+    )
+
+
+def _arrays(result: Result) -> dict[str, Array]:
+    own = {k: np.asarray(getattr(result, k), dtype) for k, (dtype, _) in _LAYOUT.items()}
+    runs = {
+        f"runs_{k}": np.asarray(getattr(result.runs, k), dtype)
+        for k, (dtype, _) in _RUNS_LAYOUT.items()
+    }
+    return own | runs
+
+
+def _number(value: Any) -> Any:
+    """The value itself, None for NaN and infinity, which JSON does not know."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
