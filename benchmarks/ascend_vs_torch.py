@@ -60,7 +60,9 @@ def compare(model: str, layer: int, images: int, steps: int, repeats: int) -> di
     }
 
 
-def verify(engine: engines.Engine, net: TorchStack, starts: np.ndarray, targets: np.ndarray) -> None:
+def verify(
+    engine: engines.Engine, net: TorchStack, starts: np.ndarray, targets: np.ndarray
+) -> None:
     """Ten steps by both: the same activations, but for the odd flipped pooling decision."""
     settings = Settings(steps=10, step_size=SIZE, method="article")
     ours = engine.ascend(starts, targets, settings).history[:, -1]
@@ -84,12 +86,12 @@ def main() -> None:
     torch.set_num_threads(engines.make("cpu", build_stack(pyoip.load("mnist"), 1)).threads)
     print(describe())
     if os.environ.get("MALLOC_MMAP_MAX_") != "0":
-        print("note: without MALLOC_MMAP_MAX_=0 in the environment torch is slower than it could be")
+        print(
+            "note: without MALLOC_MMAP_MAX_=0 in the environment torch is slower than it could be"
+        )
     rows = []
     for layer in (1, 2, 3):
-        row = compare(
-            arguments.model, layer, arguments.images, arguments.steps, arguments.repeats
-        )
+        row = compare(arguments.model, layer, arguments.images, arguments.steps, arguments.repeats)
         rows.append(row)
         print(
             f"layer {layer}: pyoip {row['pyoip']:,.0f} image-steps/s, torch {row['torch']:,.0f}; "

@@ -26,8 +26,8 @@ def describe() -> str:
     )
     built = engines.describe()
     return (
-        f"{datetime.date.today()}: {model}, {built['threads']} threads, {built['instruction set']}; "
-        f"{built['core']}; {versions}, Python {platform.python_version()}"
+        f"{datetime.date.today()}: {model}, {built['threads']} threads, "
+        f"{built['instruction set']}; {built['core']}; {versions}, Python {platform.python_version()}"
     )
 
 

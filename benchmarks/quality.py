@@ -64,6 +64,15 @@ def verify(net: TorchStack, ours: pyoip.Result, network: pyoip.Network, layer: i
     np.testing.assert_allclose(seen, ours.activations, rtol=1e-4, atol=1e-6)
 
 
+def summary(row: dict[str, object]) -> str:
+    return (
+        f"{row['model']} layer {row['layer']}: median {row['median']:.4f}, "
+        f"worst {row['worst']:.4f} (map {row['worst map']}), best {row['best']:.4f} over "
+        f"{row['compared']} maps; {row['verdicts']}; "
+        f"{row['seconds']:.1f} s beside {row['reference seconds']:.0f} s"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["mnist"])
@@ -76,12 +85,7 @@ def main() -> None:
         for layer in arguments.layers:
             row = compare(model, layer)
             rows.append(row)
-            print(
-                f"{row['model']} layer {layer}: median {row['median']:.4f}, worst {row['worst']:.4f} "
-                f"(map {row['worst map']}), best {row['best']:.4f} over {row['compared']} maps; "
-                f"{row['verdicts']}; {row['seconds']:.1f} s beside {row['reference seconds']:.0f} s",
-                flush=True,
-            )
+            print(summary(row), flush=True)
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump({"machine": describe(), "rows": rows}, file, indent=1)

@@ -63,7 +63,9 @@ def standardized(x: torch.Tensor) -> torch.Tensor:
     return x / x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
 
-def normalised_ascent(net: TorchStack, x: torch.Tensor, targets: torch.Tensor, steps: int, size: float) -> torch.Tensor:
+def normalised_ascent(
+    net: TorchStack, x: torch.Tensor, targets: torch.Tensor, steps: int, size: float
+) -> torch.Tensor:
     """The article's rule, batched: gradient over its rms, constant step, standardise."""
     for _ in range(steps):
         x = x.detach().requires_grad_(True)
@@ -82,7 +84,12 @@ def tangent(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
 
 
 def adam_on_the_sphere(
-    net: TorchStack, starts: Floats, targets: NDArray[np.int64], steps: int, rate: float, batch: int = 128
+    net: TorchStack,
+    starts: Floats,
+    targets: NDArray[np.int64],
+    steps: int,
+    rate: float,
+    batch: int = 128,
 ) -> Floats:
     """Best activation along each ascent by Adam with a cosine decay of the rate, (B,).
 

@@ -17,6 +17,7 @@ from .engines import STOPS, Ascents, make
 from .errors import Interrupted, InvalidArgument
 from .fluctuations import Fluctuations
 from .network import load
+from .progress import ProgressLine
 from .result import Result, Runs
 from .settings import Constraint, Objective, Settings
 from .stack import build_stack
@@ -50,7 +51,7 @@ def ascend(
     engine: str = "auto",
     threads: int | None = None,
     seed: int = Settings.seed,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Result:
     """Find the image that excites each map of a layer most: its OIP.
 
@@ -98,9 +99,9 @@ def ascend(
         Default: every processor of this process. Changes nothing but the time.
     seed : int
         Of the start images, 0 … 2**64 - 1. The same seed gives the same bits.
-    progress : callable(done, total, left), optional
+    progress : callable(done, total, left) or bool, optional
         Called about ten times a second with the work done, all of it, and the count of
-        ascents still to come.
+        ascents still to come. True: a bar on stderr.
 
     Returns
     -------
@@ -144,12 +145,17 @@ def ascend(
         seed=seed,
     )
     if start is not None and fluctuations is not None:
-        raise InvalidArgument("start and fluctuations: give your own start images or how to draw them")
+        raise InvalidArgument(
+            "start and fluctuations: give your own start images or how to draw them"
+        )
     core = make(engine, build_stack(network, target.number), threads)
     job = Job(network, target, chosen, core, settings, fluctuations or Fluctuations(), threads)
     real = job.real_maxima(compare)
     plan = job.own_starts(start) if start is not None else None
-    return _run(job, plan, real, progress, began)
+    if not isinstance(progress, bool):
+        return _run(job, plan, real, progress, began)
+    with ProgressLine(f"{network.name}, layer {target.number}", silent=not progress) as line:
+        return _run(job, plan, real, line, began)
 
 
 def score(
@@ -338,9 +344,7 @@ def _nothing(job: Job, starts: int) -> _Outcome:
     return _best_of(np.empty(0, np.intp), ascents, images, none, job.settings)
 
 
-def _images(
-    job: Job, plan: Starts, rows: NDArray[np.intp], numbers: NDArray[np.int64]
-) -> Floats:
+def _images(job: Job, plan: Starts, rows: NDArray[np.intp], numbers: NDArray[np.int64]) -> Floats:
     """Start images (maps · K, C, H, W) of some maps, by their numbers (maps, K) in the pool."""
     if plan.images is None:
         unique, where = np.unique(numbers, return_inverse=True)
@@ -434,7 +438,7 @@ def _gathered(
     ends = [STOPS.index("converged"), STOPS.index("zero gradient")]
     converged = np.isin(best.stops, ends)
     judged = zip(_value(best, s), best.activations, real, bounds, converged, strict=True)
-    verdicts = tuple(_verdict(*map(float, numbers), bool(c)) for *numbers, c in judged)
+    verdicts = tuple(_verdict(*numbers) for numbers in judged)
     timing["total"] = time.perf_counter() - began
     return Result(
         network=job.network.name,

@@ -125,10 +125,10 @@ def _energy(stack: Stack, constraint: Constraint, ranges: list[_Range], number: 
     seen = min(pixels, stack.input_shape[0] * sizes[0][0] * sizes[0][1])
     largest = max(abs(constraint.low), abs(constraint.high))
     energy = np.sqrt(pixels) if constraint.kind == "standardize" else largest * np.sqrt(seen)
-    for l, layer in enumerate(stack.layers[:number]):
-        places = sizes[l + 1][0] * sizes[l + 1][1]
-        widest = np.sqrt(places * (ranges[l].largest() ** 2).sum())
-        energy = min(widest, _through(layer, energy, sizes[l], places))
+    for i, layer in enumerate(stack.layers[:number]):
+        places = sizes[i + 1][0] * sizes[i + 1][1]
+        widest = np.sqrt(places * (ranges[i].largest() ** 2).sum())
+        energy = min(widest, _through(layer, energy, sizes[i], places))
     return float(energy) * (1 + 1e-9)
 
 
@@ -145,7 +145,9 @@ def _sizes(stack: Stack, number: int) -> list[tuple[int, int]]:
     return sizes[::-1]
 
 
-def _window(out: tuple[int, int], stride: tuple[int, int], kernel: tuple[int, int]) -> tuple[int, int]:
+def _window(
+    out: tuple[int, int], stride: tuple[int, int], kernel: tuple[int, int]
+) -> tuple[int, int]:
     return (out[0] - 1) * stride[0] + kernel[0], (out[1] - 1) * stride[1] + kernel[1]
 
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options as o
-from .console import INTERRUPTED, Program, ProgressLine, say
+from .console import INTERRUPTED, Program
 from .errors import Interrupted
+from .progress import ProgressLine, say
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ app = typer.Typer(
 
 # Options of `ascend` that go to `pyoip.ascend` as they are.
 _AS_THEY_ARE = (
-    *("candidates", "starts", "steps", "step_size", "objective", "smooth", "momentum"),
+    *("candidates", "trials", "starts", "steps", "step_size", "objective", "smooth", "momentum"),
     *("patience", "tolerance", "method", "seed", "engine", "threads"),
 )
 _PACKAGES = ("numpy", "onnx", "matplotlib", "torch", "onnxruntime")
@@ -112,6 +113,7 @@ def ascend(  # noqa: PLR0917 - typer reads the options from the signature
     quiet: o.Quiet = False,
     json: o.Json = False,
     candidates: o.Candidates = Settings.candidates,
+    trials: o.Trials = Settings.trials,
     starts: o.Starts = Settings.starts,
     scales: o.Scales = None,
     weights: o.Weights = None,

@@ -50,7 +50,10 @@ class Fluctuations:
 
     def __post_init__(self) -> None:
         require(
-            1 <= len(self.scales) <= MOST_SCALES, "scales", self.scales, f"1 to {MOST_SCALES} widths"
+            1 <= len(self.scales) <= MOST_SCALES,
+            "scales",
+            self.scales,
+            f"1 to {MOST_SCALES} widths",
         )
         require(
             len(self.weights) == len(self.scales),
@@ -170,11 +173,11 @@ def start_images(
 def _numbers(
     count: int | None, indices: Iterable[int] | NDArray[np.integer] | None
 ) -> NDArray[np.uint64]:
-    if (count is None) == (indices is None):
-        raise InvalidArgument("start_images takes either count or indices: give one of the two")
-    if indices is None:
+    if count is not None and indices is None:
         whole("count", count, 0)
         return np.arange(count, dtype=np.uint64)
+    if indices is None or count is not None:
+        raise InvalidArgument("start_images takes either count or indices: give one of the two")
     values = list(indices)
     for value in values:
         require(0 <= value < 2**64, "indices", value, "integers in 0 … 2**64 - 1")

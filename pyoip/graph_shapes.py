@@ -70,7 +70,7 @@ class Case:
         return found
 
 
-class Unknown(Exception):  # noqa: N818 (not an error: the shape just cannot be told)
+class Unknown(Exception):
     """The shape depends on values that are not constant."""
 
 

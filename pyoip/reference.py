@@ -80,7 +80,8 @@ def convolve(layer: ConvLayer, x: Array) -> Array:
     kernel = layer.weights.shape[2:]
     windows = _windows(_pad(x, layer.pads, 0.0), kernel, layer.stride, layer.output_shape[1:])
     z = np.tensordot(windows, layer.weights.astype(np.float64), axes=((1, 4, 5), (1, 2, 3)))
-    return z.transpose(0, 3, 1, 2) + layer.bias.astype(np.float64)[:, None, None]
+    out: Array = z.transpose(0, 3, 1, 2) + layer.bias.astype(np.float64)[:, None, None]
+    return out
 
 
 def convolve_back(layer: ConvLayer, dz: Array) -> Array:
@@ -152,7 +153,8 @@ def score(stack: Stack, images: Array, objective: Objective) -> Array:
     """The objective of every map, (B, maps)."""
     z = forward(stack, images)[1]
     values = z if objective == "preactivation" else activate(stack.layers[-1].activation, z)
-    return values.mean(axis=(2, 3))
+    means: Array = values.mean(axis=(2, 3))
+    return means
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,8 @@ def make_tangent(constraint: Constraint, x: Array, g: Array) -> Array:
     if constraint.kind == "clip":
         out = ((x >= constraint.high) & (g > 0)) | ((x <= constraint.low) & (g < 0))
         return np.where(out, 0.0, g)
-    return g - g.mean() - (g * x).mean() * x
+    out_of_sphere: Array = g.mean() + (g * x).mean() * x
+    return g - out_of_sphere
 
 
 def blur(x: Array) -> Array:
@@ -314,9 +317,7 @@ def philox(counter: NDArray[np.uint32], seed: int) -> NDArray[np.uint32]:
     return np.stack(x, axis=1).astype(np.uint32)
 
 
-def normal_values(
-    seed: int, stream: int, slot: int, index: int, count: int
-) -> NDArray[np.float64]:
+def normal_values(seed: int, stream: int, slot: int, index: int, count: int) -> NDArray[np.float64]:
     """Standard normal values by the Box–Muller transform of Philox, in float64.
 
     The first and third word of a block give u = (word >> 8) + 1 over 2**24, the second and

@@ -22,7 +22,6 @@ Floats = NDArray[np.float32]
 BLOCK_BYTES = 64 * 2**20  # of images handed to an engine at a time
 
 
-
 @dataclass(frozen=True, eq=False)
 class Starts:
     """K start images for each of n maps: numbers in the pool, or images of one's own."""
@@ -45,10 +44,12 @@ class Job:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Of an image, (C, H, W)."""
         return self.network.input_shape
 
     @cached_property
     def pixels(self) -> int:
+        """Numbers in an image."""
         return int(np.prod(self.shape))
 
     def pool(self, indices: NDArray[np.integer[Any]]) -> Floats:
@@ -125,7 +126,7 @@ class Job:
             return images[None]
         if len(images) not in (1, len(self.maps)):
             raise InvalidArgument(
-                f"start: {len(images)} images for {len(self.maps)} maps; must be 1 or as many as maps"
+                f"start: {len(images)} images for {len(self.maps)} maps; must be 1 or as many"
             )
         return images[:, None]
 
@@ -140,7 +141,9 @@ class Job:
                 raise InvalidArgument(f"compare={compare!r}: must be 'auto', real images or None")
             known = rule.kind == "standardize" or (rule.low, rule.high) == (0.0, 1.0)
             maxima = (
-                self.network.real_maxima(self.target.number, rule.kind, objective) if known else None
+                self.network.real_maxima(self.target.number, rule.kind, objective)
+                if known
+                else None
             )
             return unknown if maxima is None else maxima[self.maps]
         images = np.asarray(compare, np.float64)
@@ -151,7 +154,8 @@ class Job:
             )
         images = np.stack([constrain(rule, image) for image in images])
         scores = self.engine.score(images.astype(np.float32), objective)
-        return scores.max(axis=0)[self.maps]
+        best: Floats = scores.max(axis=0)[self.maps]
+        return best
 
 
 class _Ranking:

@@ -106,7 +106,8 @@ def train(
     out : path-like, optional
         The ONNX file, ``<dataset>.onnx`` by default. The curves go beside it as ``.png``.
     epochs, batch_size, learning_rate, weight_decay, shift, seed
-        See `TrainSettings`. The defaults reach 99.4 % on MNIST, whatever the seed.
+        See `TrainSettings`. The defaults reached 99.58 % on MNIST with seed 0 and 99.45 % with
+        seed 1; an epoch takes about 30 s on one core.
     threads : int, optional
         Threads of torch; torch's own choice (one per core) by default.
     resume : bool

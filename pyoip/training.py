@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 0.3  # share of the steps in which the learning rate rises
 START, END = 0.1, 1e-4  # first and last learning rate, relative to the peak
-# RMSprop's memory. Keras's 0.9 kills about three times as many maps, for less accuracy.
+# RMSprop's memory, torch's own. With Keras's 0.9 (and batches of 64) 20 maps died, not 6.
 ALPHA = 0.99
 # A weight below this is lost in any float32 sum that holds a bias.
 NEGLIGIBLE = 1e-20

@@ -147,9 +147,13 @@ def test_weak_and_unfinished() -> None:
 
 def test_real_maxima_come_with_the_model() -> None:
     r = pyoip.ascend("mnist", 1, **QUICK)
-    np.testing.assert_array_equal(r.real, pyoip.load("mnist").real_maxima(1, "standardize", "activation"))
+    np.testing.assert_array_equal(
+        r.real, pyoip.load("mnist").real_maxima(1, "standardize", "activation")
+    )
     box = pyoip.ascend("mnist", 1, constraint="clip", **QUICK)
-    np.testing.assert_array_equal(box.real, pyoip.load("mnist").real_maxima(1, "clip", "activation"))
+    np.testing.assert_array_equal(
+        box.real, pyoip.load("mnist").real_maxima(1, "clip", "activation")
+    )
     wide = pyoip.ascend("mnist", 1, constraint=pyoip.Constraint("clip", 0, 2), **QUICK)
     assert np.isnan(wide.real).all()
     assert np.isnan(pyoip.ascend("mnist", 1, compare=None, **QUICK).real).all()
@@ -242,7 +246,9 @@ def test_activations_are_the_networks() -> None:
     x = pyoip.start_images(3)
     maps = pyoip.activations("mnist", x, 3)
     assert maps.shape == (3, 128, 3, 3)
-    np.testing.assert_allclose(maps.mean(axis=(2, 3)), pyoip.score("mnist", x, 3), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        maps.mean(axis=(2, 3)), pyoip.score("mnist", x, 3), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,10 @@ def test_no_image_exceeds_the_bound(constraint: Constraint) -> None:
         reached = reference.forward(stack, images)[1].max(axis=(0, 2, 3))
         assert bounds.shape == (maps,)
         assert (reached <= bounds + 1e-5 * np.abs(bounds)).all(), seed
-        nearest = max(nearest, float(((reached - stack.layers[-1].bias) / (bounds - stack.layers[-1].bias)).max()))
+        nearest = max(
+            nearest,
+            float(((reached - stack.layers[-1].bias) / (bounds - stack.layers[-1].bias)).max()),
+        )
     assert nearest > 0.3  # a bound that is always far away would prove nothing
 
 

@@ -19,12 +19,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import pyoip.ascent
-from pyoip import console, load_result
+from pyoip import load_result
+from pyoip import progress as progress_module
 from pyoip.cli import app
-from pyoip.console import ProgressLine, explain, one_line
+from pyoip.console import explain
 from pyoip.errors import DataError, Interrupted
 from pyoip.fluctuations import Fluctuations
 from pyoip.options import start_from
+from pyoip.progress import ProgressLine, one_line
 from pyoip.settings import Settings
 
 QUICK = ("--candidates", "16", "--starts", "1", "--steps", "4")
@@ -475,7 +477,7 @@ def test_ctrl_c_while_loading(model, monkeypatch):
 
 
 def test_ctrl_c_for_real(model):
-    code = "from pyoip import console, cli; console.SECONDS_BETWEEN_LINES = 0; cli.main()"
+    code = "from pyoip import progress, cli; progress.SECONDS_BETWEEN_LINES = 0; cli.main()"
     asked = ["ascend", model, "-o", "oips", "--method", "article", "--steps", "1000000"]
     with subprocess.Popen(
         [sys.executable, "-c", code, *asked],
@@ -583,7 +585,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_on_a_terminal_progress_is_a_bar_on_stderr(monkeypatch, silent, capsys):
-    monkeypatch.setattr(console.sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(progress_module.sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     with ProgressLine("net, layer 2", silent=silent) as progress:

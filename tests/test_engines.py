@@ -132,7 +132,10 @@ def test_wide_and_full_size_stacks(isa: str) -> None:
     stack = Stack(shape, (first, second))
     images, targets = start_images(2, shape), np.array([0, 255], np.int32)
     core, truth = CpuEngine(stack), ReferenceEngine(stack)
-    assert relative_error(core.score(images, "activation"), truth.score(images, "activation")) < TOLERANCE
+    assert (
+        relative_error(core.score(images, "activation"), truth.score(images, "activation"))
+        < TOLERANCE
+    )
     _, gradients = core.gradient(images, targets, "activation")
     _, exact = truth.gradient(images, targets, "activation")
     for i in range(2):
@@ -250,7 +253,7 @@ def test_a_silent_map_is_woken(isa: str) -> None:
 
 
 def test_inputs_need_not_be_contiguous_or_writable(isa: str) -> None:
-    stack, images, targets = _problem(2, count=8)
+    stack, images, _targets = _problem(2, count=8)
     engine = CpuEngine(stack)
     plain = engine.score(images, "activation")
     wide = np.zeros((8, *stack.input_shape[:2], stack.input_shape[2] * 2), np.float64)

@@ -10,7 +10,6 @@ from pyoip.errors import InvalidArgument
 from pyoip.fluctuations import Fluctuations, start_images
 from pyoip.settings import Constraint
 
-
 KNOWN_BITS = [3194418003, 1063294877, 3215550655, 1065699551]
 
 
@@ -27,7 +26,9 @@ def test_philox_known_answers() -> None:
         assert tuple(int(w) for w in found) == words
 
 
-@pytest.mark.parametrize("place", [(0, 0, 0, 0), (2**64 - 1, 2**24 - 1, 255, 2**64 - 1), (7, 1, 3, 2**33)])
+@pytest.mark.parametrize(
+    "place", [(0, 0, 0, 0), (2**64 - 1, 2**24 - 1, 255, 2**64 - 1), (7, 1, 3, 2**33)]
+)
 def test_normal_values_equal_the_definition(place: tuple[int, int, int, int]) -> None:
     """Seed, stream, scale and index all enter as defined; float32 rounding is all that differs."""
     exact = reference.normal_values(*place, count=3001)
@@ -139,7 +140,7 @@ def test_coarse_scales_are_smooth() -> None:
         (lambda: Fluctuations((1,), (0.0,)), r"weights=\(0.0,\): must be not all 0"),
         (lambda: Fluctuations((1,), (float("nan"),)), r"weights=nan: must be in \[0, 1e6\]"),
         (lambda: Fluctuations(smoothing=-1), r"smoothing=-1: must be an integer in 0"),
-        (lambda: start_images(), r"either count or indices"),
+        (start_images, r"either count or indices"),
         (lambda: start_images(1, indices=[1]), r"either count or indices"),
         (lambda: start_images(-1), r"count=-1: must be an integer in 0"),
         (lambda: start_images(1, (1, 1, 1)), r"shape=\(1, 1, 1\): must be \(C, H, W\)"),

@@ -156,17 +156,6 @@ def test_shipped_network(mnist: Network) -> None:
 # --- random torch stacks -----------------------------------------------------------------------
 
 
-class Functional(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, call: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.call = call
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.call(x)
-
-
 def random_module(rng: np.random.Generator) -> tuple[nn.Sequential, list[int], tuple[int, ...]]:
     """Return a sequential stack, the end of each layer's activation in it, and its input shape."""
     channels = int(rng.choice([1, 3]))
@@ -227,7 +216,8 @@ def _random_pool(rng: np.random.Generator) -> nn.Module:
 def _usable(module: nn.Sequential, ends: list[int], image: torch.Tensor) -> bool:
     """Tell whether all layers have positions, and activations that are not all the same."""
     try:
-        return all(float(module[:end](image).std()) > 0 for end in ends)
+        with torch.no_grad():
+            return all(float(module[:end](image).std()) > 0 for end in [*ends, len(module)])
     except RuntimeError:
         return False
 

@@ -39,8 +39,10 @@ def synthetic(_: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(autouse=True)
-def _synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
+def _synthetic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(train, "load_dataset", synthetic)
+    with train._threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,9 @@ class Engine(Protocol):
 
     def __init__(self, stack: Stack, threads: int | None = None) -> None: ...
 
-    def score(self, images: Floats, objective: Objective, progress: Progress | None = None) -> Floats:
+    def score(
+        self, images: Floats, objective: Objective, progress: Progress | None = None
+    ) -> Floats:
         """Objective of every map of the last layer, (B, maps)."""
         ...
 

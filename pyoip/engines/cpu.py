@@ -43,7 +43,9 @@ class CpuEngine:
         self.threads = default_threads(threads)
         self._core = _cpu.Engine(stack.input_shape, [_described(layer) for layer in stack.layers])
 
-    def score(self, images: Floats, objective: Objective, progress: Progress | None = None) -> Floats:
+    def score(
+        self, images: Floats, objective: Objective, progress: Progress | None = None
+    ) -> Floats:
         """See `Engine.score`."""
         return self._core.score(as_images(self.stack, images), objective, self.threads, progress)
 

@@ -22,30 +22,32 @@ class ReferenceEngine:
     def __init__(self, stack: Stack, threads: int | None = None) -> None:
         self.stack = stack
 
-    def score(self, images: Floats, objective: Objective, progress: Progress | None = None) -> Floats:
+    def score(
+        self, images: Floats, objective: Objective, progress: Progress | None = None
+    ) -> Floats:
         """See `Engine.score`."""
-        images = as_images(self.stack, images)
-        out = np.empty((len(images), self.stack.layers[-1].output_shape[0]), np.float32)
-        for i in range(0, len(images), _CHUNK):
-            out[i : i + _CHUNK] = reference.score(self.stack, images[i : i + _CHUNK], objective)
-            _report(progress, i + _CHUNK, len(images))
+        exact = as_images(self.stack, images).astype(np.float64)
+        out = np.empty((len(exact), self.stack.layers[-1].output_shape[0]), np.float32)
+        for i in range(0, len(exact), _CHUNK):
+            out[i : i + _CHUNK] = reference.score(self.stack, exact[i : i + _CHUNK], objective)
+            _report(progress, i + _CHUNK, len(exact))
         return out
 
     def activations(self, images: Floats, progress: Progress | None = None) -> Floats:
         """See `Engine.activations`."""
-        images = as_images(self.stack, images)
-        out = np.empty((len(images), *self.stack.layers[-1].output_shape), np.float32)
-        for i in range(0, len(images), _CHUNK):
-            out[i : i + _CHUNK] = reference.activations(self.stack, images[i : i + _CHUNK])
-            _report(progress, i + _CHUNK, len(images))
+        exact = as_images(self.stack, images).astype(np.float64)
+        out = np.empty((len(exact), *self.stack.layers[-1].output_shape), np.float32)
+        for i in range(0, len(exact), _CHUNK):
+            out[i : i + _CHUNK] = reference.activations(self.stack, exact[i : i + _CHUNK])
+            _report(progress, i + _CHUNK, len(exact))
         return out
 
     def gradient(
         self, images: Floats, targets: Targets, objective: Objective
     ) -> tuple[Floats, Floats]:
         """See `Engine.gradient`."""
-        images = as_images(self.stack, images).astype(np.float64)
-        v = reference.evaluate(self.stack, images, targets, objective, wake=False)
+        exact = as_images(self.stack, images).astype(np.float64)
+        v = reference.evaluate(self.stack, exact, targets, objective, wake=False)
         values = np.stack([v.activation, v.preactivation], axis=1)
         return values.astype(np.float32), v.gradient.astype(np.float32)
 
