@@ -8,7 +8,7 @@ import onnx.inliner
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from .graph_file import subgraphs
-from .graph_node import fail, quote
+from .graph_node import fail, plain, quote
 
 MAX_NODES = 100_000
 """Nodes after functions were replaced: functions that call functions can grow without bound."""
@@ -22,7 +22,8 @@ def inline_functions(model: ModelProto, source: str) -> ModelProto:
     Raises
     ------
     ModelError
-        A function calls itself, or all together stand for more than `MAX_NODES` nodes.
+        A function is damaged or calls itself, or all together stand for more than `MAX_NODES`
+        nodes.
     """
     if not model.functions:
         return model
@@ -34,7 +35,11 @@ def inline_functions(model: ModelProto, source: str) -> ModelProto:
     if total > MAX_NODES:
         problem = f"{total} nodes once its functions are replaced; at most {MAX_NODES}"
         raise fail(source, problem, "export it again without functions")
-    return onnx.inliner.inline_local_functions(model)
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # whatever the library raises on a damaged function
+        problem = f"its functions cannot be replaced ({plain(error)})"
+        raise fail(source, problem, "export it again without functions") from None
 
 
 def _measure(

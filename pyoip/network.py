@@ -312,7 +312,8 @@ def _from_file(path: Path, shape: Image | None) -> Network:
 def _from_proto(model: ModelProto, shape: Image | None) -> Network:
     source = "<ModelProto>"
     sha256 = hashlib.sha256(serialize(model, source)).hexdigest()
-    name = model.graph.name if usable(model.graph.name) else "model"
+    given = model.graph.name
+    name = given if isinstance(given, str) and usable(given) else "model"
     return _network(model, _Origin(name, source, None, sha256), shape)
 
 

@@ -28,7 +28,7 @@ def one_line(text: str) -> str:
 class ProgressLine:
     """Progress of an ascent on stderr: a bar on a terminal, a line every ten seconds elsewhere.
 
-    Called with ascents done, ascents in all, and ascents still to come.
+    Called with the work done, all of it, and the count of ascents still to come.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ProgressLine:
 
     def __call__(self, done: int, total: int, left: int) -> None:
         """Show where the ascents stand."""
-        note = f"{done} of {total} ascents"
+        note = f"{left} ascents to come"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=note)
             return
@@ -66,7 +66,8 @@ class ProgressLine:
         if not self._silent and now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
             share = done / total if total else 0.0
-            rest = f", about {(now - self._began) * left / done:.0f} s left" if done else ""
+            seconds = (now - self._began) * (1 / share - 1) if share else 0.0
+            rest = f", about {seconds:.0f} s left" if share else ""
             say(f"{self._what}: {share:.0%}, {note}{rest}")
 
 

@@ -559,8 +559,8 @@ def test_elsewhere_than_on_a_terminal_progress_is_a_line_every_ten_seconds(capsy
         for done in (1, 2, 3, 4, 5):
             progress(done, 8, 8 - done)
     assert capsys.readouterr().err.splitlines() == [
-        "pyoip: net, layer 2: 25%, 2 of 8 ascents, about 30 s left",
-        "pyoip: net, layer 2: 50%, 4 of 8 ascents, about 20 s left",
+        "pyoip: net, layer 2: 25%, 6 ascents to come, about 30 s left",
+        "pyoip: net, layer 2: 50%, 4 ascents to come, about 20 s left",
     ]
 
 
@@ -568,7 +568,7 @@ def test_no_time_left_is_guessed_before_anything_is_done(capsys):
     now = iter([0.0, 11.0])
     with ProgressLine("net", clock=lambda: next(now)) as progress:
         progress(0, 8, 8)
-    assert capsys.readouterr().err == "pyoip: net: 0%, 0 of 8 ascents\n"
+    assert capsys.readouterr().err == "pyoip: net: 0%, 8 ascents to come\n"
 
 
 def test_silent_progress_is_silent(capsys):
@@ -591,5 +591,5 @@ def test_on_a_terminal_progress_is_a_bar_on_stderr(monkeypatch, silent, capsys):
     with ProgressLine("net, layer 2", silent=silent) as progress:
         progress(2, 8, 6)
     text = terminal.getvalue()
-    assert ("net, layer 2" in text and "25%" in text and "2 of 8 ascents" in text) is not silent
+    assert ("net, layer 2" in text and "25%" in text and "6 ascents to come" in text) is not silent
     assert capsys.readouterr().out == ""

@@ -460,6 +460,13 @@ def test_functions_that_call_themselves() -> None:
     refuse(with_functions(("f0", ["Relu", "f1"]), ("f1", ["f0"])), "function 'f[01]' calls itself")
 
 
+def test_functions_that_are_damaged() -> None:
+    model = with_functions(("f0", ["Relu"]))
+    model.functions[0].node[0].output[0] = ""
+    model.graph.node[0].input.extend(["x", "x"])
+    refuse(model, "functions cannot be replaced|no convolution layer|is no weight tensor")
+
+
 def test_functions_that_explode() -> None:
     chain = [(f"f{i}", [f"f{i + 1}"] * 10) for i in range(30)]
     start = time.perf_counter()
