@@ -27,7 +27,8 @@ def describe() -> str:
     built = engines.describe()
     return (
         f"{datetime.date.today()}: {model}, {built['threads']} threads, "
-        f"{built['instruction set']}; {built['core']}; {versions}, Python {platform.python_version()}"
+        f"{built['instruction set']}; {built['core']}; {versions}, "
+        f"Python {platform.python_version()}"
     )
 
 

@@ -45,7 +45,6 @@ struct AscentSettings {
     Constraint constraint = Constraint::standardize;
     float low = 0.0f, high = 1.0f;  // the box of Constraint::clip
     int steps = 256;
-    float step_size = 0.2f;
     float momentum = 0.8f;
     int patience = 8;
     float tolerance = 1e-4f;
@@ -59,6 +58,7 @@ struct AscentSettings {
 struct AscentTask {
     const float* start = nullptr;  // (C, H, W)
     int map = 0;
+    float step_size = 0.0f;          // the first; it halves on the way
     float* image = nullptr;          // (C, H, W): the best image
     float* history = nullptr;        // (steps + 1): the objective at each step, NaN after the end
     float* snapshots = nullptr;      // (snapshot_count, C, H, W)

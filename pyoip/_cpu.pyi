@@ -48,6 +48,7 @@ class Engine:
         self,
         starts: ArrayLike,
         targets: ArrayLike,
+        step_sizes: ArrayLike,
         settings: Mapping[str, Any],
         threads: int,
         progress: _Progress,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .bounds import preactivation_bounds
+from .climb import Floats, Outcome, Progress, climb, each, nothing, objective_of
 from .engines import STOPS, Ascents, make
 from .errors import Interrupted, InvalidArgument
 from .fluctuations import Fluctuations
@@ -21,10 +21,7 @@ from .progress import ProgressLine
 from .result import Result, Runs
 from .settings import Constraint, Objective, Settings
 from .stack import build_stack
-from .starts import BLOCK_BYTES, Job, Starts
-
-Floats = NDArray[np.float32]
-Progress = Callable[[int, int, int], object]  # work done, in all, ascents still to come
+from .starts import Job, Starts
 
 
 def ascend(
@@ -41,6 +38,7 @@ def ascend(
     constraint: str | Constraint = "standardize",
     steps: int = Settings.steps,
     step_size: float = Settings.step_size,
+    bold: float = Settings.bold,
     momentum: float = Settings.momentum,
     patience: int = Settings.patience,
     tolerance: float = Settings.tolerance,
@@ -85,7 +83,7 @@ def ascend(
         Mean over positions of the map after, or before, its activation function.
     constraint : {"standardize", "clip"} or Constraint
         Zero mean and unit deviation (default), or a box, 0 … 1 unless told otherwise.
-    steps, step_size, momentum, patience, tolerance, smooth, method
+    steps, step_size, bold, momentum, patience, tolerance, smooth, method
         See `Settings`.
     snapshots : tuple of int
         Steps whose images are kept.
@@ -133,6 +131,7 @@ def ascend(
         constraint=rule,
         steps=steps,
         step_size=step_size,
+        bold=bold,
         momentum=momentum,
         patience=patience,
         tolerance=tolerance,
@@ -214,31 +213,17 @@ def activations(
     return core.activations(np.asarray(images, np.float32))
 
 
-# --- the ascents ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Outcome:
-    """The best ascent of each finished map (row of `Job.maps`), and all of them."""
-
-    rows: NDArray[np.intp]
-    best: Ascents
-    starts: Floats
-    candidates: NDArray[np.int64]
-    runs: Runs
-
-
 def _run(
     job: Job, plan: Starts | None, real: Floats, progress: Progress | None, began: float
 ) -> Result:
     timing = {"load": time.perf_counter() - began}
     own, stopped = plan is not None, False
-    outcomes = [_nothing(job, job.settings.starts if plan is None else plan.candidates.shape[1])]
+    outcomes = [nothing(job, job.settings.starts if plan is None else plan.candidates.shape[1])]
     try:
         with _timed(timing, "candidates"):
             plan = plan or job.best_candidates()
         with _timed(timing, "ascents"):
-            for outcome, finished in _climb(job, plan, progress):
+            for outcome, finished in climb(job, plan, progress):
                 outcomes.append(outcome)
                 stopped = stopped or not finished
     except KeyboardInterrupt:
@@ -262,138 +247,6 @@ def _timed(timing: dict[str, float], phase: str) -> Iterator[None]:
         timing[phase] = time.perf_counter() - at
 
 
-def _climb(job: Job, plan: Starts, progress: Progress | None) -> Iterator[tuple[_Outcome, bool]]:
-    """Ascend block by block of maps; False with the last block if Ctrl-C came."""
-    maps, trials = plan.candidates.shape
-    starts = trials if plan.images is not None else min(job.settings.starts, trials)
-    meter = _Meter(progress, maps, trials if trials > starts else 0, starts)
-    block = max(1, BLOCK_BYTES // (4 * max(trials * job.pixels, starts * _floats_kept(job))))
-    for first in range(0, maps, block):
-        rows = np.arange(first, min(first + block, maps))
-        numbers = plan.candidates[rows]
-        if trials > starts:
-            tried = _ascended(job, _images(job, plan, rows, numbers), rows, meter.trial, trial=True)
-            if tried.interrupted:
-                yield _nothing(job, starts), False
-                return
-            merit = _merit(tried, job.settings).reshape(numbers.shape)
-            best = np.argsort(-merit, axis=1, kind="stable")[:, :starts]
-            numbers = np.take_along_axis(numbers, best, axis=1)
-        images = _images(job, plan, rows, numbers)
-        ascents = _ascended(job, images, rows, meter.ascent)
-        meter.finish(len(rows))
-        yield _best_of(rows, ascents, images, numbers, job.settings), not ascents.interrupted
-        if ascents.interrupted:
-            return
-
-
-def _floats_kept(job: Job) -> int:
-    """Numbers that one ascent takes: start, best, snapshots, history."""
-    return job.pixels * (2 + len(job.settings.snapshots)) + job.settings.steps
-
-
-class _Meter:
-    """Turns the engine's counts into progress over all maps, a trial being a tenth of an ascent."""
-
-    def __init__(self, progress: Progress | None, maps: int, trials: int, starts: int) -> None:
-        self._progress = progress
-        self._trials, self._each = trials, trials + 10 * starts
-        self._total, self._before = maps * self._each, 0
-        self._starts, self._maps = starts, maps
-
-    def trial(self, done: int, total: int) -> None:
-        """Report from the trials of a block."""
-        self._report(done, 0)
-
-    def ascent(self, done: int, total: int) -> None:
-        """Report from the ascents of a block, whose trials are over."""
-        self._report(total // self._starts * self._trials + 10 * done, done)
-
-    def finish(self, maps: int) -> None:
-        """Close a block of so many maps."""
-        self._before += maps * self._each
-
-    def _report(self, units: int, ascents: int) -> None:
-        if self._progress is not None:
-            over = self._before // self._each * self._starts + ascents
-            self._progress(self._before + units, self._total, self._maps * self._starts - over)
-
-
-def _ascended(
-    job: Job,
-    images: Floats,
-    rows: NDArray[np.intp],
-    report: Callable[[int, int], None],
-    *,
-    trial: bool = False,
-) -> Ascents:
-    """Ascents of images (rows · K); a trial is over after two windows of patience."""
-    settings = job.settings
-    if trial:
-        few = min(2 * settings.patience, settings.steps)
-        settings = replace(settings, steps=few, snapshots=())
-    targets = np.repeat(job.maps[rows], len(images) // len(rows)).astype(np.int32)
-    return job.engine.ascend(images, targets, settings, report)
-
-
-def _nothing(job: Job, starts: int) -> _Outcome:
-    """The outcome over no map at all: what all arrays look like."""
-    images = np.empty((0, *job.shape), np.float32)
-    ascents = job.engine.ascend(images, np.empty(0, np.int32), job.settings)
-    none = np.empty((0, starts), np.int64)
-    return _best_of(np.empty(0, np.intp), ascents, images, none, job.settings)
-
-
-def _images(job: Job, plan: Starts, rows: NDArray[np.intp], numbers: NDArray[np.int64]) -> Floats:
-    """Start images (maps · K, C, H, W) of some maps, by their numbers (maps, K) in the pool."""
-    if plan.images is None:
-        unique, where = np.unique(numbers, return_inverse=True)
-        return job.pool(unique)[where.reshape(-1)]
-    own = plan.images if len(plan.images) == 1 else plan.images[rows]
-    own = np.broadcast_to(own, (*numbers.shape, *job.shape))
-    return np.ascontiguousarray(own).reshape(-1, *job.shape)
-
-
-def _best_of(
-    rows: NDArray[np.intp],
-    ascents: Ascents,
-    images: Floats,
-    candidates: NDArray[np.int64],
-    settings: Settings,
-) -> _Outcome:
-    """Each map's best ascent. Maps with an ascent that Ctrl-C cut short are left out."""
-    maps, starts = candidates.shape
-    stops = ascents.stops.reshape(maps, starts)
-    whole = np.flatnonzero((stops != STOPS.index("interrupted")).all(axis=1))
-    merit = _merit(ascents, settings).reshape(maps, starts)
-    winners = whole * starts + merit[whole].argmax(axis=1)
-    runs = Runs(
-        activations=ascents.activations.reshape(maps, starts)[whole],
-        steps=ascents.steps.reshape(maps, starts)[whole],
-        stops=stops[whole],
-        candidates=candidates[whole],
-    )
-    best = _each(Ascents, lambda name: getattr(ascents, name)[winners])
-    return _Outcome(rows[whole], best, images[winners], candidates.reshape(-1)[winners], runs)
-
-
-def _merit(ascents: Ascents, settings: Settings) -> Floats:
-    """The objective, or how near an ascent came that did not wake its map."""
-    value = _value(ascents, settings)
-    return np.where(value > 0, value, np.minimum(ascents.preactivations, 0))
-
-
-def _value(ascents: Ascents, settings: Settings) -> Floats:
-    """The objective of each image."""
-    activation = settings.objective == "activation"
-    return ascents.activations if activation else ascents.preactivations
-
-
-def _each(kind: Any, make_array: Callable[[str], Any]) -> Any:
-    """A `kind` (Ascents or Runs) whose arrays are made by name."""
-    return kind(**{f.name: make_array(f.name) for f in fields(kind) if f.name != "interrupted"})
-
-
 # --- the result ----------------------------------------------------------------------------
 
 
@@ -405,22 +258,22 @@ def _verdict(value: float, activation: float, real: float, bound: float, converg
     return "found" if converged else "unfinished"
 
 
-def _joined(outcomes: list[_Outcome]) -> _Outcome:
+def _joined(outcomes: list[Outcome]) -> Outcome:
     def array(name: str, part: str = "") -> Any:
         return np.concatenate([getattr(getattr(o, part) if part else o, name) for o in outcomes])
 
-    return _Outcome(
+    return Outcome(
         array("rows"),
-        _each(Ascents, lambda name: array(name, "best")),
+        each(Ascents, lambda name: array(name, "best")),
         array("starts"),
         array("candidates"),
-        _each(Runs, lambda name: array(name, "runs")),
+        each(Runs, lambda name: array(name, "runs")),
     )
 
 
 def _gathered(
     job: Job,
-    outcomes: list[_Outcome],
+    outcomes: list[Outcome],
     real: Floats,
     *,
     own: bool,
@@ -437,7 +290,7 @@ def _gathered(
     # A gradient that vanishes exactly is an end as well: there is nowhere to go.
     ends = [STOPS.index("converged"), STOPS.index("zero gradient")]
     converged = np.isin(best.stops, ends)
-    judged = zip(_value(best, s), best.activations, real, bounds, converged, strict=True)
+    judged = zip(objective_of(best, s), best.activations, real, bounds, converged, strict=True)
     verdicts = tuple(_verdict(*numbers) for numbers in judged)
     timing["total"] = time.perf_counter() - began
     return Result(

@@ -39,7 +39,17 @@ app = typer.Typer(
 
 # Options of `ascend` that go to `pyoip.ascend` as they are.
 _AS_THEY_ARE = (
-    *("candidates", "trials", "starts", "steps", "step_size", "objective", "smooth", "momentum"),
+    *(
+        "candidates",
+        "trials",
+        "starts",
+        "steps",
+        "step_size",
+        "bold",
+        "objective",
+        "smooth",
+        "momentum",
+    ),
     *("patience", "tolerance", "method", "seed", "engine", "threads"),
 )
 _PACKAGES = ("numpy", "onnx", "matplotlib", "torch", "onnxruntime")
@@ -98,7 +108,7 @@ def _layer_as_dict(layer: Layer) -> dict[str, Any]:
     "pyoip ascend mnist -l conv3 -m 0-7,9 --snapshots 1,2,4,8,16,32\n\n"
     "pyoip ascend mnist -l 2 --start oips --steps 500 --out oips"
 )
-def ascend(  # noqa: PLR0917 - typer reads the options from the signature
+def ascend(
     ctx: typer.Context,
     model: o.Model,
     layer: o.LayerSpec = "1",
@@ -125,6 +135,7 @@ def ascend(  # noqa: PLR0917 - typer reads the options from the signature
     high: o.High = None,
     steps: o.Steps = Settings.steps,
     step_size: o.StepSize = Settings.step_size,
+    bold: o.Bold = Settings.bold,
     momentum: o.Momentum = Settings.momentum,
     patience: o.Patience = Settings.patience,
     tolerance: o.Tolerance = Settings.tolerance,
@@ -181,7 +192,7 @@ def _report(result: Result, folder: Path, *, quiet: bool, as_json: bool) -> None
 
 
 @app.command(epilog="Example:  pyoip train --dataset fashion-mnist --out fashion.onnx")
-def train(  # noqa: PLR0917 - typer reads the options from the signature
+def train(
     dataset: o.Dataset = "mnist",
     out: o.TrainOut = None,
     epochs: o.Epochs = 12,

@@ -22,15 +22,15 @@ import numpy as np
 from onnx import ModelProto
 
 from .errors import InvalidArgument, ModelError
-from .graph_build import build_graph
-from .graph_field import Field, receptive_fields
-from .graph_file import parse, read_file, serialize
-from .graph_layers import consumers, layer_aliases, layer_names, usable, what_follows
-from .graph_metadata import read_maxima, read_metadata
-from .graph_node import Graph, Node, Pair, fail, plain, quote
-from .graph_select import find_layer, parse_maps, split_spec
-from .graph_torch import SOURCE as MODULE_SOURCE
-from .graph_torch import export_module, is_module
+from .graph.build import build_graph
+from .graph.field import Field, receptive_fields
+from .graph.file import parse, read_file, serialize
+from .graph.layers import consumers, layer_aliases, layer_names, usable, what_follows
+from .graph.metadata import read_maxima, read_metadata
+from .graph.node import Graph, Node, Pair, fail, plain, quote
+from .graph.select import find_layer, parse_maps, split_spec
+from .graph.module import SOURCE as MODULE_SOURCE
+from .graph.module import export_module, is_module
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -75,7 +75,11 @@ class Settings:
     steps : int
         Most gradient steps of one ascent.
     step_size : float
-        Length of a step in units of the image's standard deviation (rms per pixel).
+        Length of the first steps in units of the image's standard deviation (rms per
+        pixel); it halves on the way.
+    bold : float
+        Half of a map's ascents begin with steps this many times larger, 1 or more: large
+        steps leave poor optima, small ones do not jump over narrow good ones.
     momentum : float
         Share of the last step's direction that is kept, in [0, 1).
     patience : int
@@ -103,7 +107,8 @@ class Settings:
     objective: Objective = "activation"
     constraint: Constraint = Constraint()
     steps: int = 512
-    step_size: float = 2.0
+    step_size: float = 0.5
+    bold: float = 4.0
     momentum: float = 0.5
     patience: int = 6
     tolerance: float = 2e-3
@@ -132,6 +137,7 @@ class Settings:
             f"at most candidates={self.candidates}",
         )
         _real("step_size", self.step_size, 0.0, 1e6, low_open=True)
+        _real("bold", self.bold, 1.0, 1000.0)
         _real("momentum", self.momentum, 0.0, 0.999)
         _real("tolerance", self.tolerance, 0.0, 1.0)
         for step in self.snapshots:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import UnsupportedLayer
-from .graph_node import Pair, Quad
-from .graph_sequence import NO_ACTIVATION, Activation, Draft, Image, Pool, Walk
+from .graph.node import Pair, Quad
+from .graph.sequence import NO_ACTIVATION, Activation, Draft, Image, Pool, Walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -102,7 +102,7 @@ def test_candidates_are_the_best_of_the_pool() -> None:
 def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pyoip.ascend("mnist", 1, **QUICK)
     monkeypatch.setattr("pyoip.starts.BLOCK_BYTES", 28 * 28 * 4 * 5)
-    monkeypatch.setattr("pyoip.ascent.BLOCK_BYTES", 28 * 28 * 4 * 5)
+    monkeypatch.setattr("pyoip.climb.BLOCK_BYTES", 28 * 28 * 4 * 5)
     cut = pyoip.ascend("mnist", 1, **QUICK)
     assert cut.images.tobytes() == whole.images.tobytes()
     np.testing.assert_array_equal(cut.runs.candidates, whole.runs.candidates)

@@ -313,5 +313,9 @@ def test_judges_recognise_a_wrong_answer() -> None:
     assert relative_error(truth[::-1], truth) > TOLERANCE
     assert relative_error(truth * (1 + 1e-5), truth) > TOLERANCE
     assert relative_error(np.array([1.0, np.nan, 3.0]), truth) == np.inf
-    stack, images, targets = _problem(1)
-    assert not all(margin(stack, x, int(t)).tie for x, t in zip(images, targets, strict=True))
+    ties = [
+        margin(stack, x, int(t)).tie
+        for stack, images, targets in map(_problem, range(30))
+        for x, t in zip(images, targets, strict=True)
+    ]
+    assert sum(ties) < 0.1 * len(ties)

@@ -22,8 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from pyoip.errors import InvalidArgument, ModelError
-from pyoip.graph_file import to_node
-from pyoip.graph_shapes import result_shapes
+from pyoip.graph.file import to_node
+from pyoip.graph.shapes import result_shapes
 from pyoip.network import MODELS, Layer, Network, load
 
 ROOT = Path(__file__).resolve().parent.parent

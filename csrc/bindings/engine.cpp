@@ -149,13 +149,14 @@ struct Outcome {
         std::fill_n(stops.mutable_data(), stops.size(), std::uint8_t(Stop::interrupted));
     }
 
-    std::vector<AscentTask> tasks(const Floats& starts, const Targets& targets) {
+    std::vector<AscentTask> tasks(const Floats& starts, const Targets& targets, const Floats& sizes) {
         const py::ssize_t count = starts.shape(0), pixels = starts.size() / std::max<py::ssize_t>(count, 1);
         const py::ssize_t points = history.shape(1), kept = snapshots.shape(1) * pixels;
         std::vector<AscentTask> all(static_cast<std::size_t>(count));
         for (py::ssize_t i = 0; i < count; ++i)
             all[std::size_t(i)] = {starts.data() + i * pixels,
                                    targets.data()[i],
+                                   sizes.data()[i],
                                    images.mutable_data() + i * pixels,
                                    history.mutable_data() + i * points,
                                    snapshots.mutable_data() + i * kept,
@@ -183,7 +184,6 @@ AscentSettings settings_from(const py::dict& d, const std::vector<std::int32_t>&
     s.constraint = constraint_from(d["constraint"].cast<std::string>());
     s.low = d["low"].cast<float>(), s.high = d["high"].cast<float>();
     s.steps = d["steps"].cast<int>();
-    s.step_size = d["step_size"].cast<float>();
     s.momentum = d["momentum"].cast<float>();
     s.patience = d["patience"].cast<int>();
     s.tolerance = d["tolerance"].cast<float>();
@@ -194,14 +194,16 @@ AscentSettings settings_from(const py::dict& d, const std::vector<std::int32_t>&
     return s;
 }
 
-py::dict ascend(const Engine& engine, const Floats& starts, const Targets& targets, const py::dict& settings,
-                int threads, py::object progress) {
+py::dict ascend(const Engine& engine, const Floats& starts, const Targets& targets, const Floats& step_sizes,
+                const py::dict& settings, int threads, py::object progress) {
     const py::ssize_t count = checked_count(engine, starts);
     check_targets(engine, targets, count);
+    if (step_sizes.ndim() != 1 || step_sizes.size() != count)
+        throw std::invalid_argument("step_sizes must hold one for each of the " + std::to_string(count) + " images");
     const auto snapshots = settings["snapshots"].cast<std::vector<std::int32_t>>();
     const AscentSettings s = settings_from(settings, snapshots);
     Outcome outcome(starts, py::ssize_t(snapshots.size()), s.steps);
-    const std::vector<AscentTask> tasks = outcome.tasks(starts, targets);
+    const std::vector<AscentTask> tasks = outcome.tasks(starts, targets, step_sizes);
     Watch watch(std::move(progress));
     {
         const py::gil_scoped_release release;
@@ -222,7 +224,7 @@ void register_engine(py::module_& m) {
         .def("activations", &activations, py::arg("images"), py::arg("threads"), py::arg("progress"))
         .def("gradient", &gradient, py::arg("images"), py::arg("targets"), py::arg("objective"), py::arg("threads"),
              py::arg("progress"))
-        .def("ascend", &ascend, py::arg("starts"), py::arg("targets"), py::arg("settings"), py::arg("threads"),
+        .def("ascend", &ascend, py::arg("starts"), py::arg("targets"), py::arg("step_sizes"), py::arg("settings"), py::arg("threads"),
              py::arg("progress"));
 }
 

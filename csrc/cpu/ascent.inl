@@ -125,7 +125,7 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
     const Silent silent = s.article ? Silent::report : Silent::wake;
     const int window = s.smooth > s.patience ? s.smooth : s.patience;
     Best best{-__builtin_inff(), 0.0f, 0.0f};
-    Pace pace{s.step_size, 0.0f, 0, 0};
+    Pace pace{task.step_size, 0.0f, 0, 0};
     Stop why = Stop::steps;
     int t = 0, snapshot = 0;
     *task.woke = -1;

@@ -85,8 +85,12 @@ class Engine(Protocol):
         targets: Targets,
         settings: Settings,
         progress: Progress | None = None,
+        step_sizes: Floats | None = None,
     ) -> Ascents:
-        """One whole ascent per start image, towards map targets[i]."""
+        """One whole ascent per start image, towards map targets[i].
+
+        `step_sizes` (B,) takes the place of the settings' one step size.
+        """
         ...
 
 
@@ -97,3 +101,9 @@ def as_images(stack: Stack, images: Any) -> Floats:
         shape = ", ".join(map(str, stack.input_shape))
         raise InvalidArgument(f"images of shape {array.shape}: must be (count, {shape})")
     return array
+
+
+def all_step_sizes(starts: Floats, settings: Settings, step_sizes: Floats | None) -> Floats:
+    """One step size per start image, (B,)."""
+    sizes = settings.step_size if step_sizes is None else step_sizes
+    return np.array(np.broadcast_to(np.float32(sizes), len(starts)))

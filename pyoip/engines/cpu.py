@@ -11,7 +11,7 @@ from ..errors import EngineUnavailable
 from ..fluctuations import default_threads
 from ..settings import Objective, Settings
 from ..stack import ConvLayer, Stack, check_limits
-from .base import Ascents, Floats, Progress, Targets, as_images
+from .base import Ascents, Floats, Progress, Targets, all_step_sizes, as_images
 
 
 def describe() -> dict[str, str]:
@@ -66,6 +66,7 @@ class CpuEngine:
         targets: Targets,
         settings: Settings,
         progress: Progress | None = None,
+        step_sizes: Floats | None = None,
     ) -> Ascents:
         """See `Engine.ascend`."""
         numbers = {
@@ -74,7 +75,6 @@ class CpuEngine:
             "low": settings.constraint.low,
             "high": settings.constraint.high,
             "steps": settings.steps,
-            "step_size": settings.step_size,
             "momentum": settings.momentum,
             "patience": settings.patience,
             "tolerance": settings.tolerance,
@@ -84,7 +84,9 @@ class CpuEngine:
         }
         starts = as_images(self.stack, starts)
         targets = np.ascontiguousarray(targets, np.int32)
-        return Ascents(**self._core.ascend(starts, targets, numbers, self.threads, progress))
+        sizes = all_step_sizes(starts, settings, step_sizes)
+        found = self._core.ascend(starts, targets, sizes, numbers, self.threads, progress)
+        return Ascents(**found)
 
 
 def _described(layer: ConvLayer) -> dict[str, Any]:

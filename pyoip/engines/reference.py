@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from .. import reference
 from ..settings import Objective, Settings
 from ..stack import Stack
-from .base import STOPS, Ascents, Floats, Progress, Targets, as_images
+from .base import STOPS, Ascents, Floats, Progress, Targets, all_step_sizes, as_images
 
 _CHUNK = 32  # images at a time: the windows of a convolution are copied
 
@@ -57,16 +58,17 @@ class ReferenceEngine:
         targets: Targets,
         settings: Settings,
         progress: Progress | None = None,
+        step_sizes: Floats | None = None,
     ) -> Ascents:
         """See `Engine.ascend`."""
         starts = as_images(self.stack, starts)
         out = _untouched(starts, settings)
         interrupted = False
-        for i, (start, target) in enumerate(zip(starts, targets, strict=True)):
+        sizes = all_step_sizes(starts, settings, step_sizes).tolist()
+        for i, (start, target, size) in enumerate(zip(starts, targets, sizes, strict=True)):
+            own = replace(settings, step_size=size)
             try:
-                a = reference.ascend_one(
-                    self.stack, start.astype(np.float64), int(target), settings
-                )
+                a = reference.ascend_one(self.stack, start.astype(np.float64), int(target), own)
                 _report(progress, i + 1, len(starts))
             except KeyboardInterrupt:
                 interrupted = True

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import onnx.inliner
 from onnx import FunctionProto, ModelProto, NodeProto
 
-from .graph_file import subgraphs
-from .graph_node import fail, plain, quote
+from .file import subgraphs
+from .node import fail, plain, quote
 
 MAX_NODES = 100_000
 """Nodes after functions were replaced: functions that call functions can grow without bound."""

@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper
 
-from .graph_file import to_node
-from .graph_node import MAX_ELEMENTS, Node, NodeError, Shape, Window, fail, plain, quote
-from .graph_ops import FOLDED, POOLS, SHAPE_ONLY
-from .graph_shapes import result_shapes
-from .graph_tensor import TensorReader
-from .graph_window import conv_window, pool_window
+from .file import to_node
+from .node import MAX_ELEMENTS, Node, NodeError, Shape, Window, fail, plain, quote
+from .ops import FOLDED, POOLS, SHAPE_ONLY
+from .shapes import result_shapes
+from .tensor import TensorReader
+from .window import conv_window, pool_window
 
 MAX_FOLDED = 2**27
 """Values of all computed constants together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .graph_node import MAX_ELEMENTS, NodeError, Pair, Quad, Shape, Window
+from .node import MAX_ELEMENTS, NodeError, Pair, Quad, Shape, Window
 
 
 def conv_window(attributes: Mapping[str, Any], data: Shape, weights: Shape) -> Window:

@@ -12,8 +12,8 @@ from typing import Any
 
 from onnx import ModelProto
 
-from .errors import ModelError
-from .graph_node import fail, plain
+from ..errors import ModelError
+from .node import fail, plain
 
 SOURCE = "<torch module>"
 _NOISY = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UnsupportedLayer
-from .graph_layers import consumers
-from .graph_node import Graph, Node, Pair, Quad, quote
-from .graph_ops import ACTIVATIONS, ARITHMETIC, NORMALISATIONS, PASSED, POOLS
+from ..errors import UnsupportedLayer
+from .layers import consumers
+from .node import Graph, Node, Pair, Quad, quote
+from .ops import ACTIVATIONS, ARITHMETIC, NORMALISATIONS, PASSED, POOLS
 
 Image = tuple[int, int, int]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from onnx import ModelProto, NodeProto, ValueInfoProto
 
-from .errors import InvalidArgument
-from .graph_file import (
+from ..errors import InvalidArgument
+from .file import (
     check_model,
     check_names,
     check_operators,
@@ -18,11 +18,11 @@ from .graph_file import (
     subgraphs,
     type_name,
 )
-from .graph_functions import inline_functions
-from .graph_node import MAX_ELEMENTS, Graph, Node, Shape, fail, quote
-from .graph_ops import AFTER_CONV, POINTWISE
-from .graph_tensor import TensorReader, name_of
-from .graph_values import Values
+from .functions import inline_functions
+from .node import MAX_ELEMENTS, Graph, Node, Shape, fail, quote
+from .ops import AFTER_CONV, POINTWISE
+from .tensor import TensorReader, name_of
+from .values import Values
 
 
 def build_graph(

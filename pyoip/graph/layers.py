@@ -6,8 +6,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from .graph_node import Graph, Node
-from .graph_ops import ACTIVATIONS, GLOBAL_POOLS, NORMALISATIONS, PASSED, POOLS, SHAPE_ONLY
+from .node import Graph, Node
+from .ops import ACTIVATIONS, GLOBAL_POOLS, NORMALISATIONS, PASSED, POOLS, SHAPE_ONLY
 
 _WALKED = PASSED | POOLS | GLOBAL_POOLS | ACTIVATIONS | NORMALISATIONS
 _WEIGHT_ENDINGS = re.compile(r"([._]weight|[._]W|[./]kernel(:0)?|(/Conv2D)?/ReadVariableOp(:0)?)$")

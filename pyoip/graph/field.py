@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .graph_node import Graph, Node, Pair, Shape
-from .graph_ops import POINTWISE
+from .node import Graph, Node, Pair, Shape
+from .ops import POINTWISE
 
 
 @dataclass(frozen=True)

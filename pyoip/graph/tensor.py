@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .graph_node import MAX_ELEMENTS, fail, plain, quote
+from .node import MAX_ELEMENTS, fail, plain, quote
 
 MAX_EXTERNAL_BYTES = 2**31
 """All external data of one model: a CNN is smaller, and it ends up in memory."""

@@ -12,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
-from .graph_node import Node, fail, plain, quote
+from .node import Node, fail, plain, quote
 
 MAX_FILE_BYTES = 2**31 - 1
 """Protocol buffers, and with them ONNX files, end at 2 GiB; larger weights are external data."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .errors import ModelError
+from ..errors import ModelError
 
 Pair = tuple[int, int]
 Quad = tuple[int, int, int, int]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InvalidArgument
-from .graph_node import quote
+from ..errors import InvalidArgument
+from .node import quote
 
 _LISTED = 24
 _PIECE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?")

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph_node import Node, NodeError, Shape
-from .graph_ops import BROADCAST, REDUCED, SAME_SHAPE
+from .node import Node, NodeError, Shape
+from .ops import BROADCAST, REDUCED, SAME_SHAPE
 
 
 @dataclass(frozen=True)

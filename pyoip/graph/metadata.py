@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from .errors import ModelError
-from .graph_node import fail, plain, quote
+from ..errors import ModelError
+from .node import fail, plain, quote
 
 MAXIMA = "pyoip.real_maxima"
 
