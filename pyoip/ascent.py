@@ -32,6 +32,7 @@ def ascend(
     candidates: int = Settings.candidates,
     trials: int = Settings.trials,
     starts: int = Settings.starts,
+    kicks: int = Settings.kicks,
     fluctuations: Fluctuations | None = None,
     start: ArrayLike | Result | None = None,
     objective: Objective = Settings.objective,
@@ -55,9 +56,9 @@ def ascend(
 
     A shared pool of candidates is scored for all maps in one forward pass each. Every
     map's best candidates climb the gradient of its mean activation on the pixels for a few
-    steps; those that came highest climb to the end, and the best image over all steps and
-    starts is kept. A map that no candidate activates climbs its preactivation until it is
-    alive.
+    steps; those that came highest climb to the end; the best image over all steps and
+    starts is kicked by further fluctuations a few times and climbs again. A map that no
+    candidate activates climbs its preactivation until it is alive.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ def ascend(
         Candidates per map that climb for two windows of `patience` steps.
     starts : int
         Ascents to the end per map: the best of the trials.
+    kicks : int
+        Rounds in which a map's best image is perturbed and climbs again, from 4 places.
     fluctuations : Fluctuations, optional
         Length scales and weights of the candidates.
     start : array or Result, optional
@@ -141,6 +144,7 @@ def ascend(
         candidates=candidates,
         trials=trials,
         starts=starts,
+        kicks=kicks,
         seed=seed,
     )
     if start is not None and fluctuations is not None:
@@ -218,16 +222,17 @@ def _run(
 ) -> Result:
     timing = {"load": time.perf_counter() - began}
     own, stopped = plan is not None, False
-    outcomes = [nothing(job, job.settings.starts if plan is None else plan.candidates.shape[1])]
+    outcomes: list[Outcome] = []
     try:
         with _timed(timing, "candidates"):
             plan = plan or job.best_candidates()
         with _timed(timing, "ascents"):
-            for outcome, finished in climb(job, plan, progress):
-                outcomes.append(outcome)
-                stopped = stopped or not finished
+            for outcome in climb(job, plan, progress):
+                stopped = outcome is None
+                outcomes += [] if outcome is None else [outcome]
     except KeyboardInterrupt:
         stopped = True
+    outcomes = outcomes or [nothing(job, job.settings.starts)]
     result = _gathered(job, outcomes, real, own=own, timing=timing, began=began)
     if stopped:
         raise Interrupted(
@@ -267,6 +272,7 @@ def _joined(outcomes: list[Outcome]) -> Outcome:
         each(Ascents, lambda name: array(name, "best")),
         array("starts"),
         array("candidates"),
+        array("kicks"),
         each(Runs, lambda name: array(name, "runs")),
     )
 
@@ -306,6 +312,7 @@ def _gathered(
         verdicts=verdicts,
         starts=whole.starts,
         candidates=whole.candidates,
+        kicks=whole.kicks,
         bounds=bounds,
         real=real,
         converged=converged,

@@ -39,18 +39,8 @@ app = typer.Typer(
 
 # Options of `ascend` that go to `pyoip.ascend` as they are.
 _AS_THEY_ARE = (
-    *(
-        "candidates",
-        "trials",
-        "starts",
-        "steps",
-        "step_size",
-        "bold",
-        "objective",
-        "smooth",
-        "momentum",
-    ),
-    *("patience", "tolerance", "method", "seed", "engine", "threads"),
+    *("candidates", "trials", "starts", "kicks", "steps", "step_size", "bold", "objective"),
+    *("smooth", "momentum", "patience", "tolerance", "method", "seed", "engine", "threads"),
 )
 _PACKAGES = ("numpy", "onnx", "matplotlib", "torch", "onnxruntime")
 
@@ -125,6 +115,7 @@ def ascend(
     candidates: o.Candidates = Settings.candidates,
     trials: o.Trials = Settings.trials,
     starts: o.Starts = Settings.starts,
+    kicks: o.Kicks = Settings.kicks,
     scales: o.Scales = None,
     weights: o.Weights = None,
     smoothing: o.Smoothing = 0,

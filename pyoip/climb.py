@@ -1,4 +1,4 @@
-"""The ascents: trials, the best of them to the end, the best of these per map."""
+"""The ascents: trials, the best of them to the end, the best of these kicked to a better place."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .engines import STOPS, Ascents
+from .engines import Ascents
 from .result import Runs
 from .settings import Settings
 from .starts import BLOCK_BYTES, Job, Starts
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int, int], object]  # work done, in all, ascents still to come
+_Report = Callable[[int, int], None]  # images done, of how many
+
+
+KICK_IMAGES = 4  # perturbed copies of a map's best image in each round of kicks
+BLOCK_MAPS = 16  # taken to the end together: what Ctrl-C leaves is whole maps
+_TRIAL, _ASCENT, _KICK = 1, 10, 8  # shares in the progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,29 +33,82 @@ class Outcome:
     best: Ascents
     starts: Floats
     candidates: NDArray[np.int64]
+    kicks: NDArray[np.int32]  # round of kicks that led to the best image, 0 none
     runs: Runs
 
 
-def climb(job: Job, plan: Starts, progress: Progress | None) -> Iterator[tuple[Outcome, bool]]:
-    """Ascend block by block of maps, in order; False with the last block if Ctrl-C came."""
+def climb(job: Job, plan: Starts, progress: Progress | None) -> Iterator[Outcome | None]:
+    """Ascend block by block of maps, in order; None ends it when Ctrl-C came."""
     maps, trials = plan.candidates.shape
-    starts = trials if plan.images is not None else min(job.settings.starts, trials)
-    meter = _Meter(progress, maps, trials if trials > starts else 0, starts)
-    block = max(1, BLOCK_BYTES // (4 * max(trials * job.pixels, starts * _floats_kept(job))))
+    own = plan.images is not None
+    starts = trials if own else min(job.settings.starts, trials)
+    kicks = 0 if own or job.settings.method == "article" else job.settings.kicks
+    meter = _Meter(progress, maps, trials if trials > starts else 0, starts, kicks)
+    most = BLOCK_BYTES // (4 * max(trials * job.pixels, starts * _floats_kept(job)))
+    block = max(1, min(most, BLOCK_MAPS))
     for first in range(0, maps, block):
         rows = np.arange(first, min(first + block, maps))
         batch = _Batch(job, plan, rows, plan.candidates[rows], _bold_columns(job, plan))
-        if trials > starts:
-            tried = batch.ascend(meter.trial, trial=True)
-            if tried.interrupted:
-                yield nothing(job, starts), False
-                return
-            batch = batch.narrowed(_merit(tried, job.settings), starts)
-        ascents = batch.ascend(meter.ascent)
-        meter.finish(len(rows))
-        yield batch.outcome(ascents), not ascents.interrupted
-        if ascents.interrupted:
+        outcome = _climb_block(batch, starts, kicks, meter)
+        yield outcome
+        if outcome is None:
             return
+
+
+def _climb_block(batch: _Batch, starts: int, kicks: int, meter: _Meter) -> Outcome | None:
+    """Trials, ascents, kicks; None on Ctrl-C."""
+    if len(batch.bold) > starts:
+        tried = batch.ascend(meter.stage(_TRIAL), trial=True)
+        if tried.interrupted:
+            return None
+        batch = batch.narrowed(_merit(tried, batch.job.settings), starts)
+    ascents = batch.ascend(meter.stage(_ASCENT, counted=True))
+    if ascents.interrupted:
+        return None
+    outcome: Outcome | None = batch.outcome(ascents)
+    for number in range(1, kicks + 1):
+        if outcome is not None:
+            outcome = _kicked(batch.job, outcome, number, meter.stage(_KICK, counted=True))
+    return outcome
+
+
+def _kicked(job: Job, before: Outcome, number: int, report: _Report) -> Outcome | None:
+    """Perturb every map's best image as strongly as it varies itself, and climb again.
+
+    Good optima lie close together: from a poor start an ascent rarely ends in the best of
+    them, but a few kicks lead from one to the next. Every map gets the same perturbations.
+    """
+    old, settings = before.best, job.settings
+    spread = old.images.std(axis=(1, 2, 3))[:, None, None, None, None]
+    images = old.images[:, None] + spread * job.perturbations(number, KICK_IMAGES)
+    images = job.constrained(images.reshape(-1, *job.shape))
+    targets = np.repeat(job.maps[before.rows], KICK_IMAGES).astype(np.int32)
+    new = job.engine.ascend(images, targets, settings, report)
+    if new.interrupted:
+        return None
+    merit = _merit(new, settings).reshape(-1, KICK_IMAGES)
+    winners = np.arange(len(merit)) * KICK_IMAGES + merit.argmax(axis=1)
+    better = merit.max(axis=1) > _merit(old, settings)
+
+    def chosen(was: Any, now: Any) -> Any:
+        return np.where(better.reshape(-1, *(1,) * (was.ndim - 1)), now[winners], was)
+
+    best = each(Ascents, lambda name: chosen(getattr(old, name), getattr(new, name)))
+    origins = np.repeat(before.candidates[:, None], KICK_IMAGES, axis=1)
+    return Outcome(
+        before.rows,
+        replace(best, woke=old.woke),  # of the first ascent, which had to be woken
+        chosen(before.starts, images),
+        before.candidates,
+        np.where(better, number, before.kicks).astype(np.int32),
+        each(Runs, lambda name: _with_columns(before.runs, new, name, origins)),
+    )
+
+
+def _with_columns(runs: Runs, new: Ascents, name: str, origins: NDArray[np.int64]) -> Any:
+    """An array of `runs` with the kicks' columns behind it."""
+    added = origins if name == "candidates" else getattr(new, name).reshape(origins.shape)
+    return np.concatenate([getattr(runs, name), added], axis=1)
 
 
 def nothing(job: Job, starts: int) -> Outcome:
@@ -87,7 +146,7 @@ class _Batch:
         own = np.broadcast_to(own, (*self.numbers.shape, *self.job.shape))
         return np.ascontiguousarray(own).reshape(-1, *self.job.shape)
 
-    def ascend(self, report: Callable[[int, int], None], *, trial: bool = False) -> Ascents:
+    def ascend(self, report: _Report, *, trial: bool = False) -> Ascents:
         """All ascents; a trial is over after two windows of patience."""
         settings = self.job.settings
         if trial:
@@ -112,21 +171,20 @@ class _Batch:
         return replace(self, numbers=numbers, bold=np.arange(starts) >= starts - few)
 
     def outcome(self, ascents: Ascents) -> Outcome:
-        """Each map's best ascent. Maps with an ascent that Ctrl-C cut short are left out."""
+        """Each map's best ascent."""
         maps, starts = self.numbers.shape
-        stops = ascents.stops.reshape(maps, starts)
-        whole = np.flatnonzero((stops != STOPS.index("interrupted")).all(axis=1))
         merit = _merit(ascents, self.job.settings).reshape(maps, starts)
-        winners = whole * starts + merit[whole].argmax(axis=1)
+        winners = np.arange(maps) * starts + merit.argmax(axis=1)
         runs = Runs(
-            activations=ascents.activations.reshape(maps, starts)[whole],
-            steps=ascents.steps.reshape(maps, starts)[whole],
-            stops=stops[whole],
-            candidates=self.numbers[whole],
+            activations=ascents.activations.reshape(maps, starts),
+            steps=ascents.steps.reshape(maps, starts),
+            stops=ascents.stops.reshape(maps, starts),
+            candidates=self.numbers,
         )
         best = each(Ascents, lambda name: getattr(ascents, name)[winners])
         numbers = self.numbers.reshape(-1)[winners]
-        return Outcome(self.rows[whole], best, self.images[winners], numbers, runs)
+        never = np.zeros(maps, np.int32)
+        return Outcome(self.rows, best, self.images[winners], numbers, never, runs)
 
 
 def _floats_kept(job: Job) -> int:
@@ -135,30 +193,28 @@ def _floats_kept(job: Job) -> int:
 
 
 class _Meter:
-    """Turns the engine's counts into progress over all maps, a trial being a tenth of an ascent."""
+    """Turns the engine's counts, stage by stage, into progress over all maps."""
 
-    def __init__(self, progress: Progress | None, maps: int, trials: int, starts: int) -> None:
+    def __init__(
+        self, progress: Progress | None, maps: int, trials: int, starts: int, kicks: int
+    ) -> None:
         self._progress = progress
-        self._trials, self._each = trials, trials + 10 * starts
-        self._total, self._before = maps * self._each, 0
-        self._starts, self._maps = starts, maps
+        kicked = kicks * KICK_IMAGES
+        self._total = maps * (trials * _TRIAL + starts * _ASCENT + kicked * _KICK)
+        self._left = maps * (starts + kicked)
+        self._done = 0
 
-    def trial(self, done: int, total: int) -> None:
-        """Report from the trials of a block."""
-        self._report(done, 0)
+    def stage(self, weight: int, *, counted: bool = False) -> _Report:
+        """The report of one stage of a block; `counted`: its images are whole ascents."""
+        done, left = self._done, self._left
 
-    def ascent(self, done: int, total: int) -> None:
-        """Report from the ascents of a block, whose trials are over."""
-        self._report(total // self._starts * self._trials + 10 * done, done)
+        def report(images: int, of: int) -> None:
+            self._done = done + weight * images
+            self._left = left - images * counted
+            if self._progress is not None:
+                self._progress(self._done, self._total, self._left)
 
-    def finish(self, maps: int) -> None:
-        """Close a block of so many maps."""
-        self._before += maps * self._each
-
-    def _report(self, units: int, ascents: int) -> None:
-        if self._progress is not None:
-            over = self._before // self._each * self._starts + ascents
-            self._progress(self._before + units, self._total, self._maps * self._starts - over)
+        return report
 
 
 def _merit(ascents: Ascents, settings: Settings) -> Floats:

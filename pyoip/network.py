@@ -27,10 +27,10 @@ from .graph.field import Field, receptive_fields
 from .graph.file import parse, read_file, serialize
 from .graph.layers import consumers, layer_aliases, layer_names, usable, what_follows
 from .graph.metadata import read_maxima, read_metadata
-from .graph.node import Graph, Node, Pair, fail, plain, quote
-from .graph.select import find_layer, parse_maps, split_spec
 from .graph.module import SOURCE as MODULE_SOURCE
 from .graph.module import export_module, is_module
+from .graph.node import Graph, Node, Pair, fail, plain, quote
+from .graph.select import find_layer, parse_maps, split_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -56,6 +56,7 @@ Json = Annotated[bool, _out("Print one JSON object on stdout, nothing else.", "-
 Candidates = Annotated[int, _starts("Start images tried for all maps.")]
 Trials = Annotated[int, _starts("Candidates per map that climb for a few steps.")]
 Starts = Annotated[int, _starts("Ascents to the end per map: the best trials.")]
+Kicks = Annotated[int, _starts("Rounds in which a map's best image is kicked and climbs again.")]
 Scales = Annotated[str | None, _starts("Length scales in pixels.", metavar="1,2,4,9")]
 Weights = Annotated[str | None, _starts("Weight of each scale.", metavar="1,1,1,1")]
 Smoothing = Annotated[int, _starts("Blur passes over each start image.")]

@@ -38,6 +38,7 @@ _LAYOUT = {
     "history": ("float32", "nt"),
     "starts": ("float32", "nchw"),
     "candidates": ("int64", "n"),
+    "kicks": ("int32", "n"),
     "bounds": ("float64", "n"),
     "real": ("float32", "n"),
     "converged": ("bool", "n"),
@@ -67,7 +68,8 @@ class Runs:
     stops : ndarray of uint8, (n, K)
         Why it ended: index into `STOPS`.
     candidates : ndarray of int64, (n, K)
-        Start image's number in the pool; -1: your own start image.
+        Number in the pool of the start image it goes back to; -1: your own start image.
+        The first columns are the ascents from start images, the rest the kicks.
     """
 
     activations: Array
@@ -98,9 +100,12 @@ class Result:
     verdicts : tuple of str
         One of `VERDICTS` per map.
     starts : ndarray of float32, (n, C, H, W)
-        Start images of the best ascents.
+        Where the best ascents began: a start image, or the map's best image so far,
+        kicked.
     candidates : ndarray of int64, (n,)
-        Their numbers in the pool; -1: your own start image.
+        Numbers in the pool of the start images that it all began with; -1: your own.
+    kicks : ndarray of int32, (n,)
+        Round of kicks in which the best ascent began; 0: from the start image itself.
     bounds : ndarray of float64, (n,)
         Proven upper bound of the pre-activation over all admissible images; NaN where
         none was computed.
@@ -134,6 +139,7 @@ class Result:
     verdicts: tuple[str, ...]
     starts: Array
     candidates: Array
+    kicks: Array
     bounds: Array
     real: Array
     converged: Array
@@ -192,6 +198,7 @@ class Result:
         i = self._index(map)
         note = ascent_line(
             candidate=int(self.candidates[i]),
+            kicks=int(self.kicks[i]),
             converged=bool(self.converged[i]),
             steps=int(steps_of(self.history)[i]),
             woke=int(self.woke[i]),
@@ -283,6 +290,7 @@ class Result:
             "real": self.real,
             "bound": self.bounds,
             "candidate": self.candidates,
+            "kicks": self.kicks,
             "steps": steps_of(self.history),
             "converged": self.converged,
             "woke": self.woke,

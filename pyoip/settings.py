@@ -100,6 +100,9 @@ class Settings:
     starts : int
         Ascents to the end per map: the best of the trials. Where there are no more
         trials than starts, the best candidates by score.
+    kicks : int
+        Rounds in which every map's best image, perturbed by fluctuations as strong as
+        itself, climbs again from 4 places.
     seed : int
         Of the counter-based generator, 0 … 2**64 - 1.
     """
@@ -107,17 +110,18 @@ class Settings:
     objective: Objective = "activation"
     constraint: Constraint = Constraint()
     steps: int = 512
-    step_size: float = 0.5
-    bold: float = 4.0
-    momentum: float = 0.5
-    patience: int = 6
+    step_size: float = 0.2
+    bold: float = 10.0
+    momentum: float = 0.8
+    patience: int = 8
     tolerance: float = 2e-3
     smooth: int = 0
     method: Method = "tangent"
     snapshots: tuple[int, ...] = ()
     candidates: int = 1024
     trials: int = 64
-    starts: int = 12
+    starts: int = 8
+    kicks: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -129,6 +133,7 @@ class Settings:
         whole("candidates", self.candidates, 1, 2**31 - 1)
         whole("trials", self.trials, 1, 2**20)
         whole("starts", self.starts, 1, 2**20)
+        whole("kicks", self.kicks, 0, 2**20)
         whole("seed", self.seed, 0, 2**64 - 1)
         require(
             self.starts <= self.candidates,

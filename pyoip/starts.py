@@ -63,6 +63,26 @@ class Job:
             threads=self.threads,
         )
 
+    def constrained(self, images: ArrayLike) -> Floats:
+        """Images (count, C, H, W), each brought to the constraint."""
+        whole = np.asarray(images, np.float64).reshape(-1, *self.shape)
+        rule = self.settings.constraint
+        out = np.empty(whole.shape, np.float32)
+        for i, image in enumerate(whole):
+            out[i] = constrain(rule, image)
+        return out
+
+    def perturbations(self, number: int, count: int) -> Floats:
+        """Images of unit deviation for a round of kicks, the same for all maps (stream 1)."""
+        return start_images(
+            shape=self.shape,
+            fluctuations=self.fluctuations,
+            indices=range((number - 1) * count, number * count),
+            seed=self.settings.seed,
+            stream=1,
+            threads=self.threads,
+        )
+
     def best_candidates(self) -> Starts:
         """Each map's best candidates; by preactivation where none activates it."""
         best = self._ranked(self.settings.objective, self.maps)
@@ -96,7 +116,7 @@ class Job:
                 "start: an image of one grey value cannot be standardised; must vary"
             )
         own = np.full((len(self.maps), images.shape[1]), -1, np.int64)
-        return Starts(own, images)
+        return Starts(own, self.constrained(images).reshape(images.shape))
 
     def _continued(self, earlier: Result) -> Floats:
         rows = {number: i for i, number in enumerate(earlier.maps.tolist())}
@@ -152,8 +172,7 @@ class Job:
                 f"compare: images of shape {images.shape}; must be (count, "
                 f"{', '.join(map(str, self.shape))})"
             )
-        images = np.stack([constrain(rule, image) for image in images])
-        scores = self.engine.score(images.astype(np.float32), objective)
+        scores = self.engine.score(self.constrained(images), objective)
         best: Floats = scores.max(axis=0)[self.maps]
         return best
 

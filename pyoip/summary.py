@@ -141,14 +141,23 @@ def settings_line(settings: Settings, engine: str, *, own_starts: bool) -> str:
 
 
 def ascent_line(
-    *, candidate: int, converged: bool, steps: int, woke: int, bound: float, activation: str
+    *,
+    candidate: int,
+    kicks: int,
+    converged: bool,
+    steps: int,
+    woke: int,
+    bound: float,
+    activation: str,
 ) -> str:
     """Return how one OIP came about, for the head of its evolution strip."""
     origin = f"from candidate {candidate}" if candidate >= 0 else "from an own start image"
+    if kicks:
+        origin = f"kicked {'once' if kicks == 1 else f'{kicks} times'} {origin}"
     end = "converged" if converged else "stopped"
     parts = [f"activation {activation}", origin, f"{end} after {steps} steps"]
     if woke > 0:
-        parts.append(f"silent until step {woke}")
+        parts.append(f"silent until step {woke} of its first ascent")
     if math.isfinite(bound):
         parts.append(f"pre-activation proven ≤ {bound:.2g}")
     return ", ".join(parts)

@@ -23,6 +23,7 @@ from pyoip.summary import ranges, steps_of, times
 
 ARRAYS = (
     *("maps", "images", "activations", "preactivations", "history", "starts", "candidates"),
+    "kicks",
     *("bounds", "real", "converged", "woke", "snapshot_steps", "snapshots"),
 )
 
@@ -60,6 +61,7 @@ def make_result(n: int = 5, shape=(1, 9, 7), snapshots=(1, 2), **changes) -> Res
         "verdicts": ("found", "unfinished", "weak", "silent", "dead")[:n],
         "starts": normal(n, *shape),
         "candidates": np.array([17, 2**40, -1, 0, 1])[:n],
+        "kicks": np.array([0, 2, 0, 1, 3], np.int32)[:n],
         "bounds": bounds,
         "real": np.array([1, np.nan, 7, np.nan, np.nan], np.float32)[:n],
         "converged": np.array([1, 0, 1, 1, 1], bool)[:n],
@@ -471,7 +473,8 @@ def test_evolution_is_asked_for_by_map_number(result):
     strip = result.evolution(4)
     assert strip.title == "tiny · layer 2 · conv2 · map 4"
     assert strip.note == (
-        "activation 2.500, from candidate 1099511627776, stopped after 5 steps, silent until step 3"
+        "activation 2.500, kicked 2 times from candidate 1099511627776, stopped after 5 steps, "
+        "silent until step 3 of its first ascent"
     )
     assert result.evolution(3).real == 1.0
     assert result.evolution(4).real is None
