@@ -35,3 +35,22 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 def mnist() -> Network:
     """The network that ships with pyoip."""
     return load("mnist")
+
+
+def _wanting(terminal: pytest.TerminalReporter) -> list[str]:
+    """Reasons of tests that were skipped for want of data or models."""
+    reasons = [str(report.longrepr) for report in terminal.stats.get("skipped", [])]
+    return [r for r in reasons if "PYOIP_DATA" in r or "PYOIP_TEST_MODELS" in r]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With PYOIP_REQUIRE_SHARED set, as in CI, no test may skip for want of data or models."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("PYOIP_REQUIRE_SHARED") and terminal is not None and _wanting(terminal):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why the run failed."""
+    if os.environ.get("PYOIP_REQUIRE_SHARED") and (wanting := _wanting(terminalreporter)):
+        terminalreporter.write_line(f"failed: PYOIP_REQUIRE_SHARED is set and {wanting[0]}")
