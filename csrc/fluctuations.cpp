@@ -85,7 +85,8 @@ std::vector<float> bicubic(int cells, int size) {
             const double w = d < 1.0   ? (1.5 * d - 2.5) * d * d + 1.0
                              : d < 2.0 ? ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
                                        : 0.0;
-            weights[std::size_t(std::clamp(tap, 0, cells - 1)) * std::size_t(size) + std::size_t(x)] += float(w);
+            weights[std::size_t(std::clamp(tap, 0, cells - 1)) * std::size_t(size) + std::size_t(x)] +=
+                float(w);
         }
     }
     return weights;
@@ -134,7 +135,8 @@ void constrain(const FluctuationSettings& settings, float* image, std::int64_t c
     const double mean = lane_sum(count, [&](std::int64_t i) { return double(image[i]); }) / double(count);
     const auto centre = float(mean);
     for (std::int64_t i = 0; i < count; ++i) image[i] -= centre;
-    const double square = lane_sum(count, [&](std::int64_t i) { return double(image[i]) * double(image[i]); });
+    const double square =
+        lane_sum(count, [&](std::int64_t i) { return double(image[i]) * double(image[i]); });
     const auto scale = float(1.0 / std::max(std::sqrt(square / double(count)), 1e-30));
     if (settings.constraint == Constraint::standardize) {
         for (std::int64_t i = 0; i < count; ++i) image[i] *= scale;
@@ -223,7 +225,8 @@ bool start_images(const FluctuationSettings& settings, int channels, int height,
                 }
             }
         }
-        for (int pass = 0; pass < settings.smoothing; ++pass) blur(image, channels, height, width, blur_buffer);
+        for (int pass = 0; pass < settings.smoothing; ++pass)
+            blur(image, channels, height, width, blur_buffer);
         constrain(settings, image, pixels);
     });
 }

@@ -22,7 +22,8 @@ Kind one_of(const std::string& name, std::initializer_list<std::pair<const char*
 }
 
 Objective objective_from(const std::string& name) {
-    return one_of<Objective>(name, {{"activation", Objective::activation}, {"preactivation", Objective::preactivation}});
+    return one_of<Objective>(
+        name, {{"activation", Objective::activation}, {"preactivation", Objective::preactivation}});
 }
 
 std::vector<float> copied(const py::handle& values) {
@@ -34,16 +35,19 @@ std::vector<float> copied(const py::handle& values) {
 ConvLayer layer_from(const py::dict& d) {
     const auto pair = [&](const char* key) { return d[key].cast<Pair>(); };
     ConvLayer layer;
-    std::tie(layer.in_channels, layer.in_height, layer.in_width) = d["input_shape"].cast<std::tuple<int, int, int>>();
-    std::tie(layer.maps, layer.out_height, layer.out_width) = d["output_shape"].cast<std::tuple<int, int, int>>();
+    std::tie(layer.in_channels, layer.in_height, layer.in_width) =
+        d["input_shape"].cast<std::tuple<int, int, int>>();
+    std::tie(layer.maps, layer.out_height, layer.out_width) =
+        d["output_shape"].cast<std::tuple<int, int, int>>();
     std::tie(layer.kernel_h, layer.kernel_w) = pair("kernel");
     std::tie(layer.stride_h, layer.stride_w) = pair("stride");
     std::tie(layer.pad_top, layer.pad_left) = pair("pad");
-    layer.activation = one_of<Activation>(d["activation"].cast<std::string>(), {{"none", Activation::none},
-                                                                                {"relu", Activation::relu},
-                                                                                {"leaky_relu", Activation::leaky_relu},
-                                                                                {"tanh", Activation::tanh},
-                                                                                {"sigmoid", Activation::sigmoid}});
+    layer.activation =
+        one_of<Activation>(d["activation"].cast<std::string>(), {{"none", Activation::none},
+                                                                 {"relu", Activation::relu},
+                                                                 {"leaky_relu", Activation::leaky_relu},
+                                                                 {"tanh", Activation::tanh},
+                                                                 {"sigmoid", Activation::sigmoid}});
     layer.slope = d["slope"].cast<float>();
     layer.pool = one_of<Pool>(d["pool"].cast<std::string>(),
                               {{"none", Pool::none}, {"max", Pool::max}, {"average", Pool::average}});
@@ -56,7 +60,8 @@ ConvLayer layer_from(const py::dict& d) {
     return layer;
 }
 
-std::unique_ptr<Engine> make_engine(const std::tuple<int, int, int>& shape, const std::vector<py::dict>& layers) {
+std::unique_ptr<Engine> make_engine(const std::tuple<int, int, int>& shape,
+                                    const std::vector<py::dict>& layers) {
     Stack stack;
     std::tie(stack.channels, stack.height, stack.width) = shape;
     for (const py::dict& layer : layers) stack.layers.push_back(layer_from(layer));
@@ -65,20 +70,22 @@ std::unique_ptr<Engine> make_engine(const std::tuple<int, int, int>& shape, cons
 
 py::ssize_t checked_count(const Engine& engine, const Floats& images) {
     const cpu::Plan& p = engine.plan();
-    if (images.ndim() != 4 || images.shape(1) != p.channels || images.shape(2) != p.height || images.shape(3) != p.width)
-        throw std::invalid_argument("images must have the shape (count, " + std::to_string(p.channels) + ", " +
-                                    std::to_string(p.height) + ", " + std::to_string(p.width) + ")");
+    if (images.ndim() != 4 || images.shape(1) != p.channels || images.shape(2) != p.height ||
+        images.shape(3) != p.width)
+        throw std::invalid_argument("images must have the shape (count, " + std::to_string(p.channels) +
+                                    ", " + std::to_string(p.height) + ", " + std::to_string(p.width) + ")");
     return images.shape(0);
 }
 
 void check_targets(const Engine& engine, const Targets& targets, py::ssize_t count) {
     const int maps = engine.plan().layers[engine.plan().layer_count - 1].maps;
     if (targets.ndim() != 1 || targets.size() != count)
-        throw std::invalid_argument("targets must hold one map for each of the " + std::to_string(count) + " images");
+        throw std::invalid_argument("targets must hold one map for each of the " + std::to_string(count) +
+                                    " images");
     for (py::ssize_t i = 0; i < count; ++i)
         if (targets.at(i) < 0 || targets.at(i) >= maps)
-            throw std::invalid_argument("target " + std::to_string(targets.at(i)) + ": must be a map in 0 ... " +
-                                        std::to_string(maps - 1));
+            throw std::invalid_argument("target " + std::to_string(targets.at(i)) +
+                                        ": must be a map in 0 ... " + std::to_string(maps - 1));
 }
 
 // Runs `call` without the GIL and raises what the watch caught.
@@ -91,7 +98,8 @@ void run(Watch& watch, const Call& call) {
     watch.rethrow_all();
 }
 
-Floats score(const Engine& engine, const Floats& images, const std::string& objective, int threads, py::object progress) {
+Floats score(const Engine& engine, const Floats& images, const std::string& objective, int threads,
+             py::object progress) {
     const py::ssize_t count = checked_count(engine, images);
     Floats out({count, py::ssize_t(engine.plan().layers[engine.plan().layer_count - 1].maps)});
     Watch watch(std::move(progress));
@@ -104,15 +112,16 @@ Floats score(const Engine& engine, const Floats& images, const std::string& obje
 Floats activations(const Engine& engine, const Floats& images, int threads, py::object progress) {
     const py::ssize_t count = checked_count(engine, images);
     const cpu::LayerPlan& target = engine.plan().layers[engine.plan().layer_count - 1];
-    Floats out({count, py::ssize_t(target.maps), py::ssize_t(target.out_height), py::ssize_t(target.out_width)});
+    Floats out(
+        {count, py::ssize_t(target.maps), py::ssize_t(target.out_height), py::ssize_t(target.out_width)});
     Watch watch(std::move(progress));
     float* to = out.mutable_data();
     run(watch, [&] { engine.activations(images.data(), count, threads, watch.poll(), to); });
     return out;
 }
 
-py::tuple gradient(const Engine& engine, const Floats& images, const Targets& targets, const std::string& objective,
-                   int threads, py::object progress) {
+py::tuple gradient(const Engine& engine, const Floats& images, const Targets& targets,
+                   const std::string& objective, int threads, py::object progress) {
     const py::ssize_t count = checked_count(engine, images);
     check_targets(engine, targets, count);
     Floats values({count, py::ssize_t(2)});
@@ -199,7 +208,8 @@ py::dict ascend(const Engine& engine, const Floats& starts, const Targets& targe
     const py::ssize_t count = checked_count(engine, starts);
     check_targets(engine, targets, count);
     if (step_sizes.ndim() != 1 || step_sizes.size() != count)
-        throw std::invalid_argument("step_sizes must hold one for each of the " + std::to_string(count) + " images");
+        throw std::invalid_argument("step_sizes must hold one for each of the " + std::to_string(count) +
+                                    " images");
     const auto snapshots = settings["snapshots"].cast<std::vector<std::int32_t>>();
     const AscentSettings s = settings_from(settings, snapshots);
     Outcome outcome(starts, py::ssize_t(snapshots.size()), s.steps);
@@ -220,12 +230,13 @@ void register_engine(py::module_& m) {
         .def(py::init(&make_engine), py::arg("shape"), py::arg("layers"))
         .def_property_readonly("isa", &Engine::isa)
         .def_property_readonly("bytes_per_thread", [](const Engine& e) { return e.plan().floats * 4; })
-        .def("score", &score, py::arg("images"), py::arg("objective"), py::arg("threads"), py::arg("progress"))
-        .def("activations", &activations, py::arg("images"), py::arg("threads"), py::arg("progress"))
-        .def("gradient", &gradient, py::arg("images"), py::arg("targets"), py::arg("objective"), py::arg("threads"),
+        .def("score", &score, py::arg("images"), py::arg("objective"), py::arg("threads"),
              py::arg("progress"))
-        .def("ascend", &ascend, py::arg("starts"), py::arg("targets"), py::arg("step_sizes"), py::arg("settings"), py::arg("threads"),
-             py::arg("progress"));
+        .def("activations", &activations, py::arg("images"), py::arg("threads"), py::arg("progress"))
+        .def("gradient", &gradient, py::arg("images"), py::arg("targets"), py::arg("objective"),
+             py::arg("threads"), py::arg("progress"))
+        .def("ascend", &ascend, py::arg("starts"), py::arg("targets"), py::arg("step_sizes"),
+             py::arg("settings"), py::arg("threads"), py::arg("progress"));
 }
 
 }  // namespace pyoip::bindings

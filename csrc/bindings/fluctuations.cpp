@@ -16,7 +16,8 @@ Floats images(const Indices& indices, const Shape& shape, const std::vector<Cell
               int threads, py::object progress) {
     const auto [channels, height, width] = shape;
     FluctuationSettings settings{seed, stream, {}, smoothing, constraint_from(constraint), low, high};
-    for (const auto& [cells_h, cells_w, weight] : scales) settings.scales.push_back({cells_h, cells_w, weight});
+    for (const auto& [cells_h, cells_w, weight] : scales)
+        settings.scales.push_back({cells_h, cells_w, weight});
     const py::ssize_t count = indices.size();
     Floats out({count, py::ssize_t(channels), py::ssize_t(height), py::ssize_t(width)});
     Watch watch(std::move(progress));
@@ -30,7 +31,8 @@ Floats images(const Indices& indices, const Shape& shape, const std::vector<Cell
     return out;
 }
 
-Floats normals(std::uint64_t seed, std::uint32_t stream, std::uint32_t slot, std::uint64_t index, py::ssize_t count) {
+Floats normals(std::uint64_t seed, std::uint32_t stream, std::uint32_t slot, std::uint64_t index,
+               py::ssize_t count) {
     Floats out(count);
     normal_values(seed, stream, slot, index, out.mutable_data(), count);
     return out;

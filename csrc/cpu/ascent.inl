@@ -52,7 +52,8 @@ static void make_tangent(const Plan& plan, const AscentSettings& s, const float*
     }
     const auto count = float(plan.pixels);
     const Vec mean = splat(total(g, plan.pitch) / count), along = splat(dot(g, x, plan.pitch) / count);
-    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(g + i, load(g + i) - (mean + along * load(x + i)));
+    for (std::int64_t i = 0; i < plan.pitch; i += kLanes)
+        store(g + i, load(g + i) - (mean + along * load(x + i)));
     clear(g + plan.pixels, plan.pitch - plan.pixels);
 }
 
@@ -81,7 +82,8 @@ static void blur_image(const Plan& plan, float* image, float* rows) {
             __builtin_memcpy(here, row, bytes);
             for (int x = 0; x < width; ++x) above[x] = 0.25f * (above[x] + below[x]) + 0.5f * here[x];
             for (int x = 0; x < width; ++x)
-                row[x] = 0.25f * (above[x > 0 ? x - 1 : 0] + above[x + 1 < width ? x + 1 : x]) + 0.5f * above[x];
+                row[x] =
+                    0.25f * (above[x > 0 ? x - 1 : 0] + above[x + 1 < width ? x + 1 : x]) + 0.5f * above[x];
             float* old = above;
             above = here, here = old;
         }
@@ -142,9 +144,12 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
         if (snapshot < s.snapshot_count && s.snapshots[snapshot] == t)
             __builtin_memcpy(task.snapshots + plan.pixels * snapshot++, x, bytes);
         if (t == 0) pace.mark = best.merit;
-        if (value.flat) why = Stop::zero_gradient;
-        else if (__atomic_load_n(stop, __ATOMIC_RELAXED)) why = Stop::interrupted;
-        else if (t > 0 && !s.article && pace.judge(s, window, best.merit)) why = Stop::converged;
+        if (value.flat)
+            why = Stop::zero_gradient;
+        else if (__atomic_load_n(stop, __ATOMIC_RELAXED))
+            why = Stop::interrupted;
+        else if (t > 0 && !s.article && pace.judge(s, window, best.merit))
+            why = Stop::converged;
         if (why != Stop::steps || t == s.steps) break;
 
         if (!s.article) make_tangent(plan, s, x, g);

@@ -76,10 +76,10 @@ static void add_buckets(const LayerPlan& p, const Bucket* buckets, int count, co
 // Where a lower layer's gradient comes from, and where its windows begin in the layer's input:
 // a pool's outputs, or the convolution's own positions where nothing pools or an average does.
 struct Source {
-    const float *gradient, *values;           // the latter activated
+    const float *gradient, *values;              // the latter activated
     const std::int32_t *gradient_at, *value_at;  // (count) offsets in them
-    const std::int32_t* input_at;             // (count)
-    const std::int32_t* argmax;               // (count, maps_padded), or null: always place 0
+    const std::int32_t* input_at;                // (count)
+    const std::int32_t* argmax;                  // (count, maps_padded), or null: always place 0
     int count;
 };
 
@@ -157,7 +157,8 @@ static void gather_patch(const LayerPlan& p, const float* gated, const std::int3
     for (int i = 0; i < N; ++i) store(patch + i * kLanes, acc[i]);
 }
 
-static void gather_whole_patch(const LayerPlan& p, const float* gated, const std::int32_t* place, float* patch) {
+static void gather_whole_patch(const LayerPlan& p, const float* gated, const std::int32_t* place,
+                               float* patch) {
     const float* patches = p.patches;
     int vectors = p.patch_floats / kLanes;
     for (; vectors >= kPatchVectors; vectors -= kPatchVectors) {
@@ -185,7 +186,8 @@ static void image_patches(const LayerPlan& p, const Source& s, float* gradient) 
         gather_whole_patch(p, gated, s.argmax ? s.argmax + std::int64_t(q) * p.maps_padded : nullptr, patch);
         float* to = gradient + s.input_at[q];
         for (int y = 0; y < p.patch_rows; ++y)
-            for (int x = 0; x < p.patch_row_length; ++x) to[y * line + x] += patch[y * p.patch_row_length + x];
+            for (int x = 0; x < p.patch_row_length; ++x)
+                to[y * line + x] += patch[y * p.patch_row_length + x];
     }
 }
 

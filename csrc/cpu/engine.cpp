@@ -15,7 +15,8 @@ void check(bool ok, std::size_t layer, const char* name, int value, const char* 
 
 // The kernels' buffers on the stack and 32-bit offsets rely on these.
 const Stack& checked(const Stack& stack) {
-    if (stack.layers.empty() || stack.layers.size() > 4) throw std::invalid_argument("a stack has 1 to 4 layers");
+    if (stack.layers.empty() || stack.layers.size() > 4)
+        throw std::invalid_argument("a stack has 1 to 4 layers");
     int channels = stack.channels, height = stack.height, width = stack.width;
     check(channels == 1 || channels == 3, 0, "channels", channels, "1 or 3");
     check(height >= 1 && height <= 64, 0, "height", height, "1 to 64");
@@ -25,8 +26,10 @@ const Stack& checked(const Stack& stack) {
         check(s.in_channels == channels, l, "in_channels", s.in_channels, "the maps of the layer below");
         check(s.in_height == height && s.in_width == width, l, "in_height", s.in_height, "the size below");
         check(s.maps >= 1 && s.maps <= 256, l, "maps", s.maps, "1 to 256");
-        for (const int kernel : {s.kernel_h, s.kernel_w}) check(kernel >= 1 && kernel <= 7, l, "kernel", kernel, "1 to 7");
-        for (const int stride : {s.stride_h, s.stride_w}) check(stride >= 1 && stride <= 2, l, "stride", stride, "1 or 2");
+        for (const int kernel : {s.kernel_h, s.kernel_w})
+            check(kernel >= 1 && kernel <= 7, l, "kernel", kernel, "1 to 7");
+        for (const int stride : {s.stride_h, s.stride_w})
+            check(stride >= 1 && stride <= 2, l, "stride", stride, "1 or 2");
         for (const int pool : {s.pool_h, s.pool_w}) check(pool >= 1 && pool <= 3, l, "pool", pool, "1 to 3");
         for (const int stride : {s.pool_stride_h, s.pool_stride_w})
             check(stride >= 1 && stride <= 3, l, "pool stride", stride, "1 to 3");
@@ -39,15 +42,17 @@ const Stack& checked(const Stack& stack) {
         check(s.out_height >= 1 && s.out_height <= 96, l, "out_height", s.out_height, "1 to 96");
         check(s.out_width >= 1 && s.out_width <= 96, l, "out_width", s.out_width, "1 to 96");
         // The end padding may not exceed a kernel, or whole windows would see nothing.
-        check((s.out_height - 1) * s.stride_h - s.pad_top < s.in_height, l, "out_height", s.out_height, "reached by the input");
-        check((s.out_width - 1) * s.stride_w - s.pad_left < s.in_width, l, "out_width", s.out_width, "reached by the input");
+        check((s.out_height - 1) * s.stride_h - s.pad_top < s.in_height, l, "out_height", s.out_height,
+              "reached by the input");
+        check((s.out_width - 1) * s.stride_w - s.pad_left < s.in_width, l, "out_width", s.out_width,
+              "reached by the input");
         check((s.pooled_height - 1) * s.pool_stride_h - s.pool_top < s.out_height && s.pooled_height >= 1, l,
               "pooled_height", s.pooled_height, "reached by the convolution");
         check((s.pooled_width - 1) * s.pool_stride_w - s.pool_left < s.out_width && s.pooled_width >= 1, l,
               "pooled_width", s.pooled_width, "reached by the convolution");
         check(s.slope >= 0.0f, l, "slope", int(s.slope), "0 or more");
-        check(s.weights.size() == std::size_t(s.maps) * std::size_t(s.in_channels * s.kernel_h * s.kernel_w), l,
-              "weights", int(s.weights.size()), "maps * in_channels * kernel");
+        check(s.weights.size() == std::size_t(s.maps) * std::size_t(s.in_channels * s.kernel_h * s.kernel_w),
+              l, "weights", int(s.weights.size()), "maps * in_channels * kernel");
         check(s.bias.size() == std::size_t(s.maps), l, "bias", int(s.bias.size()), "maps long");
         channels = s.maps, height = s.pooled_height, width = s.pooled_width;
     }
@@ -70,8 +75,8 @@ bool Engine::each(std::int64_t count, int threads, const Poll& poll, const Work&
     });
 }
 
-bool Engine::score(const float* images, std::int64_t count, Objective objective, int threads, const Poll& poll,
-                   float* scores) const {
+bool Engine::score(const float* images, std::int64_t count, Objective objective, int threads,
+                   const Poll& poll, float* scores) const {
     const std::int64_t maps = plan().layers[plan().layer_count - 1].maps;
     return each(count, threads, poll, [&](float* memory, std::int64_t i, const bool*) {
         kernels_.score(plan(), memory, images + i * plan().pixels, objective, scores + i * maps);
@@ -87,8 +92,9 @@ bool Engine::activations(const float* images, std::int64_t count, int threads, c
     });
 }
 
-bool Engine::gradient(const float* images, const std::int32_t* targets, std::int64_t count, Objective objective,
-                      int threads, const Poll& poll, float* values, float* gradients) const {
+bool Engine::gradient(const float* images, const std::int32_t* targets, std::int64_t count,
+                      Objective objective, int threads, const Poll& poll, float* values,
+                      float* gradients) const {
     return each(count, threads, poll, [&](float* memory, std::int64_t i, const bool*) {
         const std::int64_t at = i * plan().pixels;
         kernels_.gradient(plan(), memory, images + at, targets[i], objective, values + 2 * i, gradients + at);

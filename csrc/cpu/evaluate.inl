@@ -11,7 +11,8 @@ enum class Silent { report, wake };  // wake: follow the preactivation instead
 
 // The target's one map before its activation function, (positions); two layers or more.
 template <int P>
-static void dot_windows(const LayerPlan& p, int map, const float* in, const std::int32_t* from, float* map_values) {
+static void dot_windows(const LayerPlan& p, int map, const float* in, const std::int32_t* from,
+                        float* map_values) {
     const std::int64_t pitch = std::int64_t(p.kernel_w) * p.in_padded;
     const std::int64_t line = std::int64_t(p.padded_w) * p.in_padded;
     Vec acc[P] = {};
@@ -73,8 +74,8 @@ static bool all_zero(const float* values, std::int64_t count) {
     return true;
 }
 
-static Value evaluate_planes(const Plan& plan, float* memory, const float* image, int map, Objective objective,
-                             Silent silent, float* gradient) {
+static Value evaluate_planes(const Plan& plan, float* memory, const float* image, int map,
+                             Objective objective, Silent silent, float* gradient) {
     const LayerPlan& t = plan.layers[0];
     const std::int64_t taps = std::int64_t(t.in_channels) * t.kernel_h * t.kernel_w;
     const float* weights = t.raw_weights + map * taps;

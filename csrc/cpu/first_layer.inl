@@ -26,7 +26,8 @@ PYOIP_INLINE Vec load_strided(const float* p, int stride) {
 }
 
 // The map before its activation function; rows of map_width, of which out_width count.
-static void correlate_planes(const LayerPlan& p, const float* weights, float bias, float* planes, float* map) {
+static void correlate_planes(const LayerPlan& p, const float* weights, float bias, float* planes,
+                             float* map) {
     for (int y = 0; y < p.out_height; ++y)
         for (int x = 0; x < p.map_width; x += kLanes) {
             Vec acc = splat(bias);
@@ -34,7 +35,8 @@ static void correlate_planes(const LayerPlan& p, const float* weights, float bia
             for (int c = 0; c < p.in_channels; ++c)
                 for (int ky = 0; ky < p.kernel_h; ++ky) {
                     const float* row = plane_row(p, planes, c, y * p.stride_h + ky) + x * p.stride_w;
-                    for (int kx = 0; kx < p.kernel_w; ++kx) acc += splat(*w++) * load_strided(row + kx, p.stride_w);
+                    for (int kx = 0; kx < p.kernel_w; ++kx)
+                        acc += splat(*w++) * load_strided(row + kx, p.stride_w);
                 }
             store(map + std::int64_t(y) * p.map_width + x, acc);
         }
@@ -61,7 +63,8 @@ static void plane_gradients(const Plan& plan, const float* weights, const float*
                 Vec acc = {};
                 const float* w = weights + std::int64_t(c) * p.kernel_h * p.kernel_w;
                 for (int ky = 0; ky < p.kernel_h; ++ky) {
-                    const float* from = spread + std::int64_t(y + p.pad_top + p.kernel_h - 1 - ky) * p.spread_w + x;
+                    const float* from =
+                        spread + std::int64_t(y + p.pad_top + p.kernel_h - 1 - ky) * p.spread_w + x;
                     for (int kx = p.kernel_w - 1; kx >= 0; --kx) acc += splat(*w++) * load(from + kx);
                 }
                 store(row + x, acc);

@@ -27,7 +27,8 @@ int reach(int used, int stride, int kernel, int pad, int available) {
 }  // namespace
 
 void OwnedPlan::Free::operator()(void* p) const { release(p); }
-Memory::Memory(std::int64_t floats) : data_(static_cast<float*>(allocate(std::size_t(floats) * sizeof(float)))) {}
+Memory::Memory(std::int64_t floats)
+    : data_(static_cast<float*>(allocate(std::size_t(floats) * sizeof(float)))) {}
 Memory::~Memory() { release(data_); }
 
 class PlanBuilder {
@@ -195,7 +196,8 @@ private:
             for (int m = 0; m < s.maps; ++m)
                 for (int x = 0; x < s.kernel_w; ++x)
                     for (int c = 0; c < s.in_channels; ++c)
-                        rows[(std::int64_t(y) * s.maps + m) * row + x * p.in_padded + c] = weight(s, m, c, y, x);
+                        rows[(std::int64_t(y) * s.maps + m) * row + x * p.in_padded + c] =
+                            weight(s, m, c, y, x);
         p.rows = rows;
     }
 

@@ -36,8 +36,8 @@ struct LayerPlan {
     Activation activation;
     float slope;
     Pool pool;
-    int places, pool_w;                            // of a pooling window (1 without)
-    int pooled_height, pooled_width, pooled;       // cropped; equal to out_* without a pool
+    int places, pool_w;                       // of a pooling window (1 without)
+    int pooled_height, pooled_width, pooled;  // cropped; equal to out_* without a pool
 
     // Forward: runs of floats that are contiguous in the input and in the packed weights.
     int runs, run_length;
@@ -77,12 +77,12 @@ struct Plan {
     const LayerPlan* layers;
 
     // Offsets in floats into a thread's workspace, which starts as zeros.
-    std::int64_t dense;                          // gradient on a convolution's grid (average pooling)
-    std::int64_t entries, buckets;               // routed values, see backward.inl
-    std::int64_t map_values, map_gradient;       // of the target's one map
-    std::int64_t planes, plane_gradient, spread; // layer 1 as the target
-    std::int64_t image, velocity, step, blur;    // of the ascent
-    std::int64_t floats;                         // all together
+    std::int64_t dense;                           // gradient on a convolution's grid (average pooling)
+    std::int64_t entries, buckets;                // routed values, see backward.inl
+    std::int64_t map_values, map_gradient;        // of the target's one map
+    std::int64_t planes, plane_gradient, spread;  // layer 1 as the target
+    std::int64_t image, velocity, step, blur;     // of the ascent
+    std::int64_t floats;                          // all together
 };
 
 // A plan and what its pointers point at.

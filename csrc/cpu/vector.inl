@@ -111,4 +111,6 @@ PYOIP_INLINE Vec derivative(Activation kind, Vec slope, Vec a) {
     return splat(1.0f);
 }
 
-static void clear(float* p, std::int64_t count) { __builtin_memset(p, 0, std::size_t(count) * sizeof(float)); }
+static void clear(float* p, std::int64_t count) {
+    __builtin_memset(p, 0, std::size_t(count) * sizeof(float));
+}
