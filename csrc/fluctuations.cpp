@@ -192,10 +192,14 @@ void blur(float* image, int channels, int height, int width, float* scratch) {
 bool start_images(const FluctuationSettings& settings, int channels, int height, int width,
                   const std::uint64_t* indices, std::int64_t count, float* images, int threads,
                   const Poll& poll) {
+    threads = int(std::clamp<std::int64_t>(count, 1, threads));
     std::vector<PreparedScale> scales;
     std::int64_t cells = 0, rows = 0;
     for (const Scale& scale : settings.scales) {
-        scales.push_back({scale, bicubic(scale.cells_w, width), bicubic(scale.cells_h, height)});
+        const bool same = scale.cells_h == height && scale.cells_w == width;
+        scales.push_back({scale, {}, {}});
+        if (!same) scales.back().across = bicubic(scale.cells_w, width);
+        if (!same) scales.back().down = bicubic(scale.cells_h, height);
         cells = std::max<std::int64_t>(cells, std::int64_t(scale.cells_h) * scale.cells_w);
         rows = std::max<std::int64_t>(rows, scale.cells_h);
     }

@@ -13,7 +13,7 @@
 
 namespace pyoip {
 
-// Asked about ten times a second in the caller's thread; true cancels.
+// Asked about ten times a second in the caller's thread, and once at the end; true cancels.
 using Poll = std::function<bool(std::int64_t done, std::int64_t total)>;
 
 // Calls work(thread, index, stop) once for every index in 0 … count - 1, indices handed out
@@ -58,6 +58,8 @@ bool parallel_for(std::int64_t count, int threads, const Poll& poll, const Work&
             if (poll(done, count)) cancel();
             lock.lock();
         }
+        lock.unlock();
+        if (poll && count > 0 && !stop && poll(done, count)) cancel();  // so that all ends at 100 %
     } catch (...) {  // from poll, or no more threads to be had
         cancel();
         for (auto& thread : pool) thread.join();
@@ -65,7 +67,7 @@ bool parallel_for(std::int64_t count, int threads, const Poll& poll, const Work&
     }
     for (auto& thread : pool) thread.join();
     if (failure) std::rethrow_exception(failure);
-    return !stop;
+    return !stop || done == count;
 }
 
 }  // namespace pyoip

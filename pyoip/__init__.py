@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from .network import Network, load
     from .result import Result, load_result
     from .settings import Constraint, Settings
+
+# In a clone of the repository this folder hides the installed package, which alone holds the
+# compiled core: let it be found there.
+__path__ = pkgutil.extend_path(__path__, __name__)
 
 # Where each public name lives. Resolved on first use, so that `import pyoip` stays
 # cheap: onnx, matplotlib and torch are loaded only by what needs them.

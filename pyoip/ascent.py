@@ -14,14 +14,14 @@ from numpy.typing import ArrayLike
 from .bounds import preactivation_bounds
 from .climb import Floats, Outcome, Progress, climb, each, nothing, objective_of
 from .engines import STOPS, Ascents, make
-from .errors import Interrupted, InvalidArgument
+from .errors import Interrupted, InvalidArgument, UnsupportedLayer
 from .fluctuations import Fluctuations
 from .network import load
 from .progress import ProgressLine
 from .result import Result, Runs
-from .settings import Constraint, Objective, Settings
+from .settings import Constraint, Objective, Settings, as_constraint, require
 from .stack import build_stack
-from .starts import Job, Starts
+from .starts import Job, Starts, as_floats
 
 
 def ascend(
@@ -51,6 +51,7 @@ def ascend(
     threads: int | None = None,
     seed: int = Settings.seed,
     progress: Progress | bool | None = None,
+    input_shape: tuple[int, int, int] | None = None,
 ) -> Result:
     """Find the image that excites each map of a layer most: its OIP.
 
@@ -103,6 +104,8 @@ def ascend(
     progress : callable(done, total, left) or bool, optional
         Called about ten times a second with the work done, all of it, and the count of
         ascents still to come. True: a bar on stderr.
+    input_shape : (C, H, W), optional
+        Of one image, where the model leaves it open; see `pyoip.load`.
 
     Returns
     -------
@@ -124,9 +127,8 @@ def ascend(
     (4, 1, 28, 28)
     """
     began = time.perf_counter()
-    kind: Any = constraint
-    rule = constraint if isinstance(constraint, Constraint) else Constraint(kind)
-    network = load(model)
+    rule = as_constraint(constraint)
+    network = load(model, input_shape=input_shape)
     target, chosen = network.select(layer, maps)
     way: Any = method
     settings = Settings(
@@ -140,13 +142,17 @@ def ascend(
         tolerance=tolerance,
         smooth=smooth,
         method=way,
-        snapshots=tuple(snapshots),
+        snapshots=snapshots,
         candidates=candidates,
         trials=trials,
         starts=starts,
         kicks=kicks,
         seed=seed,
     )
+    ok = fluctuations is None or isinstance(fluctuations, Fluctuations)
+    require(ok, "fluctuations", fluctuations, "a pyoip.Fluctuations")
+    ok = progress is None or isinstance(progress, bool) or callable(progress)
+    require(ok, "progress", progress, "a callable, True, False or None")
     if start is not None and fluctuations is not None:
         raise InvalidArgument(
             "start and fluctuations: give your own start images or how to draw them"
@@ -169,13 +175,14 @@ def score(
     objective: Objective = "activation",
     engine: str = "auto",
     threads: int | None = None,
+    input_shape: tuple[int, int, int] | None = None,
 ) -> Floats:
     """Score images for all maps of a layer: the mean over positions of each map.
 
     Parameters
     ----------
-    model, layer, engine, threads
-        See `ascend`.
+    model, layer, engine, threads, input_shape
+        See `ascend`; a layer like ``"conv2:0-7"`` gives these maps only.
     images : array (n, C, H, W)
         In the network's pixel units, taken as they are.
     objective : {"activation", "preactivation"}
@@ -190,10 +197,11 @@ def score(
     >>> pyoip.score("mnist", pyoip.start_images(10), layer=2).shape
     (10, 64)
     """
-    network = load(model)
+    network = load(model, input_shape=input_shape)
     Settings(objective=objective)
-    core = make(engine, build_stack(network, network.select(layer)[0].number), threads)
-    return core.score(np.asarray(images, np.float32), objective)
+    target, maps = network.select(layer)
+    core = make(engine, build_stack(network, target.number), threads)
+    return core.score(as_floats("images", images), objective)[:, maps]
 
 
 def activations(
@@ -203,6 +211,7 @@ def activations(
     *,
     engine: str = "auto",
     threads: int | None = None,
+    input_shape: tuple[int, int, int] | None = None,
 ) -> Floats:
     """All activations of a layer, float32 (n, maps, h, w); the arguments are those of `score`.
 
@@ -212,9 +221,10 @@ def activations(
     >>> pyoip.activations("mnist", pyoip.start_images(2), layer=1).shape
     (2, 32, 26, 26)
     """
-    network = load(model)
-    core = make(engine, build_stack(network, network.select(layer)[0].number), threads)
-    return core.activations(np.asarray(images, np.float32))
+    network = load(model, input_shape=input_shape)
+    target, maps = network.select(layer)
+    core = make(engine, build_stack(network, target.number), threads)
+    return core.activations(as_floats("images", images))[:, maps]
 
 
 def _run(
@@ -233,7 +243,8 @@ def _run(
     except KeyboardInterrupt:
         stopped = True
     outcomes = outcomes or [nothing(job, job.settings.starts)]
-    result = _gathered(job, outcomes, real, own=own, timing=timing, began=began)
+    began_at = (timing, began)
+    result = _gathered(job, outcomes, real, own=own, stopped=stopped, clock=began_at)
     if stopped:
         raise Interrupted(
             f"interrupted: {len(result)} of {len(job.maps)} maps are finished and in the "
@@ -283,19 +294,28 @@ def _gathered(
     real: Floats,
     *,
     own: bool,
-    timing: dict[str, float],
-    began: float,
+    stopped: bool,
+    clock: tuple[dict[str, float], float],
 ) -> Result:
+    timing, began = clock
     s, whole = job.settings, _joined(outcomes)
     best, maps, real = whole.best, job.maps[whole.rows], real[whole.rows]
+    beyond = maps[~np.isfinite(best.activations) | ~np.isfinite(best.preactivations)]
+    if len(beyond):
+        raise UnsupportedLayer(
+            f"layer {job.target.number} ({job.target.name}): map {beyond[0]} exceeds float32 on "
+            "the way to its OIP; rescale the weights"
+        )
     bounds = np.full(len(maps), np.nan)
     with _timed(timing, "proofs"):
         asleep = best.activations <= 0
-        if asleep.any():
+        if asleep.any() and not stopped:  # Ctrl-C waits for no proof
             bounds[asleep] = preactivation_bounds(job.engine.stack, s.constraint)[maps[asleep]]
-    # A gradient that vanishes exactly is an end as well: there is nowhere to go.
-    ends = [STOPS.index("converged"), STOPS.index("zero gradient")]
-    converged = np.isin(best.stops, ends)
+    # A gradient that vanishes exactly is an end as well, unless a function that saturates
+    # only seems to be flat.
+    curved = job.engine.stack.layers[-1].activation.kind in ("tanh", "sigmoid")
+    ends = ["converged"] if curved else ["converged", "zero gradient"]
+    converged = np.isin(best.stops, [STOPS.index(end) for end in ends])
     judged = zip(objective_of(best, s), best.activations, real, bounds, converged, strict=True)
     verdicts = tuple(_verdict(*numbers) for numbers in judged)
     timing["total"] = time.perf_counter() - began

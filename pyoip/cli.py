@@ -145,13 +145,15 @@ def ascend(
     asked["fluctuations"] = o.fluctuations_from(scales, weights, smoothing)
     asked["start"] = None if start is None else o.start_from(start, network.input_shape)
     folder = out or _default_folder(network.name, target.number)
-    check_folder(folder, network.sha256, target.number, overwrite=overwrite)
+    check_folder(folder, network.sha256, target.number, numbers.tolist(), overwrite=overwrite)
     with ProgressLine(f"{network.name}, layer {target.number}", silent=quiet) as progress:
         result, stopped = _ascended(
             network, target.number, numbers.tolist(), progress=progress, **asked
         )
+    if stopped and not overwrite and (folder / "result.json").exists():  # it may hold more
+        folder = folder.with_name(f"{folder.resolve().name}_interrupted")
     if len(result):
-        result.save(folder, starts=show_starts, overwrite=overwrite)
+        result.save(folder, starts=show_starts, overwrite=overwrite or stopped)
         _report(result, folder, quiet=quiet, as_json=json)
     if stopped:
         kept = (

@@ -21,7 +21,7 @@ _Report = Callable[[int, int], None]  # images done, of how many
 
 
 KICK_IMAGES = 4  # perturbed copies of a map's best image in each round of kicks
-BLOCK_MAPS = 16  # taken to the end together: what Ctrl-C leaves is whole maps
+BLOCK_MAPS = 8  # taken to the end together: what Ctrl-C leaves is whole maps
 _TRIAL, _ASCENT, _KICK = 1, 10, 8  # shares in the progress
 
 

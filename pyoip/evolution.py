@@ -110,6 +110,7 @@ def evolution(
     snapshots: Array | None = None,
     real: float | None = None,
     objective: str = "activation",
+    kicked: bool = False,
 ) -> Evolution:
     """Lay out start image, snapshots, OIP and curve of one map.
 
@@ -127,6 +128,8 @@ def evolution(
         Value of the best real image: a dashed line.
     objective : str
         What the curve shows, its label (default "activation").
+    kicked : bool
+        The start image is an earlier OIP of the map, perturbed; its caption says so.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def evolution(
     width = max(MIN_WIDTH, 2 * MARGIN + AXIS_ROOM + across + GAP)
     lefts = np.linspace(MARGIN + AXIS_ROOM, width - MARGIN - GAP - wide, max(2, len(steps)))
     values = format_values(curve[list(steps)])
-    labels = _labels(steps)
+    labels = _labels(steps, kicked=kicked)
     frames = tuple(
         Frame(step, float(np.rint(x)), to_pixels(shown, window, zoom), label, value)
         for step, x, shown, label, value in zip(steps, lefts, images, labels, values, strict=False)
@@ -180,10 +183,11 @@ def _along(
     return [step for step, _ in shown], [x for _, x in shown]
 
 
-def _labels(steps: list[int]) -> list[str]:
+def _labels(steps: list[int], *, kicked: bool) -> list[str]:
+    first = "kicked OIP" if kicked else "start"
     if len(steps) == 1:
-        return ["start, never bettered"]
-    return ["start", *(f"step {k}" for k in steps[1:-1]), "OIP"]
+        return [f"{first}, never bettered"]
+    return [first, *(f"step {k}" for k in steps[1:-1]), "OIP"]
 
 
 def _positions(frames: tuple[Frame, ...], wide: int, last: int, right: float) -> Array:

@@ -8,7 +8,6 @@ drawn alone or among a million, on any number of threads and on any machine.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidArgument
-from .settings import Constraint, require, whole
+from .settings import Constraint, as_constraint, real, require, whole
 
 MOST_SCALES = 32
-MOST_PIXELS = 2**24  # of one image: the generator counts its values in 32 bits
+MOST_SIDE = 2048  # pixels: the upsampling keeps a small matrix per side
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Fluctuations:
         ``round(size / s)`` cells along each side: 28, 14, 7 and 3 of the default
         (1, 2, 4, 9) on a 28×28 image.
     weights : tuple of float
-        Weight of each scale, 0 or more and not all 0.
+        Weight of each scale, 0 … 1e6, at least one of 1e-6 or more.
     smoothing : int
         Passes of a 3×3 binomial blur over the sum; 0 for none.
 
@@ -49,23 +48,16 @@ class Fluctuations:
     smoothing: int = 0
 
     def __post_init__(self) -> None:
-        require(
-            1 <= len(self.scales) <= MOST_SCALES,
-            "scales",
-            self.scales,
-            f"1 to {MOST_SCALES} widths",
-        )
-        require(
-            len(self.weights) == len(self.scales),
-            "weights",
-            self.weights,
-            f"one for each of the {len(self.scales)} scales",
-        )
-        for scale in self.scales:
-            require(math.isfinite(scale) and scale >= 1, "scales", scale, "1 pixel or more each")
-        for weight in self.weights:
-            require(math.isfinite(weight) and 0 <= weight <= 1e6, "weights", weight, "in [0, 1e6]")
-        require(sum(self.weights) > 0, "weights", self.weights, "not all 0")
+        for name, low in (("scales", 1.0), ("weights", 0.0)):
+            given = getattr(self, name)
+            ok = np.iterable(given) and not isinstance(given, str)
+            require(ok, name, given, "a sequence of numbers, as in (1, 2, 4)")
+            object.__setattr__(self, name, tuple(real(name, v, low, 1e6) for v in given))
+        few = 1 <= len(self.scales) <= MOST_SCALES
+        require(few, "scales", self.scales, f"1 to {MOST_SCALES} widths")
+        each = f"one for each of the {len(self.scales)} scales"
+        require(len(self.weights) == len(self.scales), "weights", self.weights, each)
+        require(max(self.weights) >= 1e-6, "weights", self.weights, "not all below 1e-6")
         whole("smoothing", self.smoothing, 0, 1000)
 
     def cells(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
@@ -78,18 +70,18 @@ class Fluctuations:
 def default_threads(threads: int | None = None) -> int:
     """`threads`, or as many as this process may run on where it is None."""
     if threads is None:
-        return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    whole("threads", threads, 1, 1024)
-    return threads
+        affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return whole("threads", threads, 1, 1024)
 
 
 def check_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """`shape` as (C, H, W), or `InvalidArgument`."""
-    channels, height, width = shape
-    pixels = channels * height * width
-    ok = min(channels, height, width) >= 1 and 2 <= pixels <= MOST_PIXELS
-    require(ok, "shape", shape, f"(C, H, W), each 1 or more, with 2 … {MOST_PIXELS} values in all")
-    return int(channels), int(height), int(width)
+    rule = f"(C, H, W), each 1 … {MOST_SIDE}, with 2 or more values in all"
+    require(np.iterable(shape) and len(shape) == 3, "shape", shape, rule)
+    channels, height, width = (whole("shape", side, 1, MOST_SIDE) for side in shape)
+    require(channels * height * width >= 2, "shape", shape, rule)
+    return channels, height, width
 
 
 def start_images(
@@ -100,7 +92,7 @@ def start_images(
     indices: Iterable[int] | NDArray[np.integer] | None = None,
     seed: int = 0,
     stream: int = 0,
-    constraint: Constraint | None = None,
+    constraint: Constraint | str = "standardize",
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> NDArray[np.float32]:
@@ -120,7 +112,7 @@ def start_images(
         0 … 2**64 - 1.
     stream : int
         Which pool of this seed, 0 … 2**24 - 1.
-    constraint : Constraint, optional
+    constraint : {"standardize", "clip"} or Constraint
         Default: zero mean and unit standard deviation. For a box, the standardised
         image is scaled so that two deviations reach its edges, then clipped.
     threads : int, optional
@@ -145,9 +137,12 @@ def start_images(
     """
     from . import _cpu
 
-    constraint = constraint or Constraint()
-    fluctuations = fluctuations or Fluctuations()
+    rule = as_constraint(constraint)
+    fluctuations = Fluctuations() if fluctuations is None else fluctuations
+    ok = isinstance(fluctuations, Fluctuations)
+    require(ok, "fluctuations", fluctuations, "a pyoip.Fluctuations")
     channels, height, width = check_shape(shape)
+    _check_variation(fluctuations, height, width)
     whole("seed", seed, 0, 2**64 - 1)
     whole("stream", stream, 0, 2**24 - 1)
     return _cpu.start_images(
@@ -162,9 +157,9 @@ def start_images(
         smoothing=fluctuations.smoothing,
         seed=seed,
         stream=stream,
-        constraint=constraint.kind,
-        low=constraint.low,
-        high=constraint.high,
+        constraint=rule.kind,
+        low=rule.low,
+        high=rule.high,
         threads=default_threads(threads),
         progress=progress,
     )
@@ -178,7 +173,19 @@ def _numbers(
         return np.arange(count, dtype=np.uint64)
     if indices is None or count is not None:
         raise InvalidArgument("start_images takes either count or indices: give one of the two")
-    values = list(indices)
-    for value in values:
-        require(0 <= value < 2**64, "indices", value, "integers in 0 … 2**64 - 1")
-    return np.asarray(values, dtype=np.uint64)
+    require(np.ndim(np.asarray(indices)) == 1, "indices", indices, "a sequence of integers")
+    numbers = [whole("indices", value, 0, 2**64 - 1) for value in indices]
+    return np.asarray(numbers, dtype=np.uint64)
+
+
+def _check_variation(fluctuations: Fluctuations, height: int, width: int) -> None:
+    """A grid of one cell is one grey value, which no scaling can make vary."""
+    largest = max(fluctuations.weights)
+    varied = any(
+        cells != (1, 1) and weight > 1e-3 * largest
+        for cells, weight in zip(
+            fluctuations.cells(height, width), fluctuations.weights, strict=True
+        )
+    )
+    rule = f"with a weighty scale that puts two cells or more on {height}×{width} pixels"
+    require(varied, "scales", fluctuations.scales, rule)

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,12 @@ Document = dict[str, Any]
 
 
 def check_folder(
-    directory: str | os.PathLike[str], sha256: str, layer: int, *, overwrite: bool = False
+    directory: str | os.PathLike[str],
+    sha256: str,
+    layer: int,
+    maps: Iterable[int] = (),
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Raise `DataError` unless a result of this layer can be saved in `directory`.
 
@@ -47,21 +52,22 @@ def check_folder(
     ----------
     directory : path
         May be missing; its parents may be missing too.
-    sha256, layer : str, int
-        Network and layer of the result; an earlier result of the same is replaced.
+    sha256, layer, maps : str, int, integers
+        Network, layer and maps of the result; an earlier result of the same network and
+        layer is replaced if it has no further maps.
     overwrite : bool
-        Replace an earlier result of another network or layer too (default False).
+        Replace any earlier result (default False).
     """
     path = Path(directory)
     if path.exists() and not path.is_dir():
         raise DataError(f"{path}: is a file, and a result is saved as a folder: choose another")
     with _as_data_error(path, "cannot be written"):
-        _check_contents(path, sha256, layer, overwrite=overwrite)
+        _check_contents(path, (sha256, layer, set(maps)), overwrite=overwrite)
         with _made(path), tempfile.TemporaryDirectory(prefix=_STAGING, dir=path):
             pass
 
 
-def _check_contents(path: Path, sha256: str, layer: int, *, overwrite: bool) -> None:
+def _check_contents(path: Path, new: tuple[str, int, set[int]], *, overwrite: bool) -> None:
     names = {p.name for p in path.iterdir()} if path.exists() else set()
     before = _earlier(path)
     foreign = sorted(n for n in names - set(before["files"]) if not n.startswith(_STAGING))
@@ -70,7 +76,15 @@ def _check_contents(path: Path, sha256: str, layer: int, *, overwrite: bool) -> 
             f"{path}: holds {foreign[0]!r}, which is not part of a saved result: "
             "choose an empty or a new folder"
         )
-    if before["files"] and not overwrite and (before["sha256"], before["layer"]) != (sha256, layer):
+    if not before["files"] or overwrite:
+        return
+    lost = {entry["map"] for entry in before["maps"]} - new[2]
+    if (before["sha256"], before["layer"]) == new[:2] and lost:
+        raise DataError(
+            f"{path}: holds {len(lost)} maps of this layer that the new result lacks: choose "
+            "another folder, or allow it to be replaced (overwrite=True, --overwrite)"
+        )
+    if (before["sha256"], before["layer"]) != new[:2]:
         raise DataError(
             f"{path}: holds the result of {before['network']}, layer {before['layer']}: choose "
             "another folder, or allow it to be replaced (overwrite=True, --overwrite)"
@@ -82,7 +96,7 @@ def _earlier(path: Path) -> Document:
     try:
         document = json.loads((path / DOCUMENT).read_bytes())
         if document["format"] == FORMAT:
-            return {key: document[key] for key in ("files", "sha256", "layer", "network")}
+            return {key: document[key] for key in ("files", "sha256", "layer", "network", "maps")}
     except (OSError, ValueError, TypeError, KeyError):
         pass
     return {"files": []}
@@ -125,7 +139,8 @@ def write_folder(
     directory : path
         See `check_folder`, which is called first.
     document : dict
-        Becomes ``result.json``; must hold ``sha256``, ``layer`` and ``network``.
+        Becomes ``result.json``; must hold ``sha256``, ``layer``, ``network`` and
+        ``maps``.
     arrays : mapping of str to ndarray
         Becomes ``oips.npz``.
     pictures : mapping of str to callable
@@ -140,7 +155,8 @@ def write_folder(
         was changed then.
     """
     path = Path(directory)
-    check_folder(path, document["sha256"], document["layer"], overwrite=overwrite)
+    maps = [entry["map"] for entry in document["maps"]]
+    check_folder(path, document["sha256"], document["layer"], maps, overwrite=overwrite)
     with _as_data_error(path, "the result could not be saved"), _made(path):
         _clear_staging(path)
         staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=path))

@@ -75,7 +75,9 @@ Steps = Annotated[int, _ascent("Most steps of an ascent.")]
 StepSize = Annotated[float, _ascent("Length of a step, in standard deviations of the image.")]
 Bold = Annotated[float, _ascent("Half of the ascents begin with steps so many times larger.")]
 Momentum = Annotated[float, _ascent("Share of the last step that is kept.")]
-Patience = Annotated[int, _ascent("Steps without gain until the step size halves.")]
+Patience = Annotated[
+    int, _ascent("Steps in a window; after one without gain the step size halves.")
+]
 Tolerance = Annotated[float, _ascent("Relative gain below which an image has converged.")]
 Smooth = Annotated[int, _ascent("Blur the image every so many steps; 0: never.")]
 Method = Annotated[str, _ascent("How it climbs.", metavar="tangent|article")]

@@ -163,6 +163,7 @@ class Value:
 
     activation: Array
     preactivation: Array
+    peak: Array  # the highest preactivation
     asleep: NDArray[np.bool_]  # a ReLU that is off at every position
     gradient: Array
 
@@ -172,7 +173,8 @@ def evaluate(
 ) -> Value:
     """Objective and gradient of map `targets[i]` at image i.
 
-    With `wake`, a map that a ReLU silences everywhere is followed on its preactivation.
+    With `wake`, a map that a ReLU silences everywhere is followed on its highest
+    preactivation: one position above 0 is enough to be alive.
     """
     traces, all_z = forward(stack, images)
     target = stack.layers[-1]
@@ -180,17 +182,22 @@ def evaluate(
     a = activate(target.activation, z)
     activation, preactivation = a.mean(axis=(1, 2)), z.mean(axis=(1, 2))
     asleep = (activation <= 0) if target.activation.kind == "relu" else np.zeros(len(z), bool)
-    linear = np.full(len(z), objective == "preactivation") | (asleep & wake)
-    slope = np.where(linear[:, None, None], 1.0, derivative(target.activation, z))
+    flat = z.reshape(len(z), -1)
+    linear = objective == "preactivation"
+    slope = np.ones_like(z) if linear else derivative(target.activation, z)
+    slope /= z[0].size
+    for i in np.flatnonzero(asleep) if wake and not linear else ():
+        slope[i] = 0.0
+        slope[i].flat[flat[i].argmax()] = 1.0
 
     d = np.zeros_like(all_z)
-    d[np.arange(len(images)), targets] = slope / z[0].size
+    d[np.arange(len(images)), targets] = slope
     d = convolve_back(target, d)
     for layer, trace in zip(stack.layers[-2::-1], traces[::-1], strict=True):
         if layer.pool is not None:
             d = pool_back(layer.pool, d, trace.place, layer.output_shape[1:])
         d = convolve_back(layer, d * derivative(layer.activation, trace.z))
-    return Value(activation, preactivation, asleep, d)
+    return Value(activation, preactivation, flat.max(axis=1), asleep, d)
 
 
 # --- the ascent ----------------------------------------------------------------------------
@@ -251,7 +258,7 @@ def ascend_one(
     The best image seen is kept. After every window of `patience` steps (at least `smooth`),
     if the best objective's relative gain over the window is at most `tolerance`, the step
     size halves; the fourth such window in a row ends the ascent as converged. While a map
-    sleeps, its preactivation (at most 0) takes the objective's place.
+    sleeps, its highest preactivation (at most 0) takes the objective's place.
     """
     s, article = settings, settings.method == "article"
     momentum, size = (0.0 if article else s.momentum), s.step_size
@@ -267,7 +274,9 @@ def ascend_one(
         out.history[t] = preactivation if s.objective == "preactivation" else activation
         if out.woke < 0 and not asleep:
             out.woke = t
-        merit = preactivation if s.objective == "preactivation" or asleep else activation
+        merit = preactivation if s.objective == "preactivation" else activation
+        if asleep and s.objective == "activation":
+            merit = float(value.peak[0])
         if merit > best:
             best = merit
             out.image, out.activation, out.preactivation = x, activation, preactivation

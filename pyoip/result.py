@@ -216,6 +216,7 @@ class Result:
             snapshots=self.snapshots[i],
             real=_number(float(self.real[i])),
             objective=self.settings.objective,
+            kicked=bool(self.kicks[i]),
         )
 
     def show(self, *, starts: bool = False) -> Figure:
@@ -310,11 +311,12 @@ class Result:
         Parameters
         ----------
         directory : path
-            New, empty, or holding an earlier result of the same layer, which is replaced.
+            New, empty, or holding an earlier result of the same layer, which is replaced
+            if it has no further maps.
         starts : bool
             Put the start images on the contact sheet (default False).
         overwrite : bool
-            Replace an earlier result of another network or layer too (default False).
+            Replace any earlier result (default False).
             A folder that holds anything else is always refused.
 
         Raises

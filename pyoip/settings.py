@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import numbers
+import operator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from .errors import InvalidArgument
 
@@ -19,20 +22,38 @@ def require(ok: bool, name: str, value: object, rule: str) -> None:
         raise InvalidArgument(f"{name}={value!r}: must be {rule}")
 
 
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    require(value in choices, name, value, "one of " + ", ".join(map(repr, choices)))
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    require(
+        isinstance(value, str) and value in choices,
+        name,
+        value,
+        "one of " + ", ".join(map(repr, choices)),
+    )
 
 
-def whole(name: str, value: object, low: int, high: int = 2**31 - 1) -> None:
-    """Raise `InvalidArgument` unless `value` is an integer in `low … high`."""
-    ok = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
+    """`value` as an int in `low … high`, or `InvalidArgument`; NumPy's integers are welcome."""
+    try:
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = None
+    ok = number is not None and low <= number <= high
     require(ok, name, value, f"an integer in {low} … {high}")
+    return int(value)
 
 
-def _real(name: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:
-    ok = isinstance(value, int | float) and math.isfinite(value)
-    ok = ok and low <= value <= high and not (low_open and value == low)
+def real(name: str, value: Any, low: float, high: float, *, low_open: bool = False) -> float:
+    """`value` as a float in `low … high`, or `InvalidArgument`."""
+    ok = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    ok = ok and low <= float(value) <= high and not (low_open and value == low)
     require(ok, name, value, f"a number in {'(' if low_open else '['}{low:g}, {high:g}]")
+    return float(value)
+
+
+def _keep(settings: object, **values: object) -> None:
+    """Store checked values in a frozen dataclass."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
 
 
 @dataclass(frozen=True)
@@ -55,8 +76,7 @@ class Constraint:
 
     def __post_init__(self) -> None:
         _choice("constraint", self.kind, get_args(ConstraintKind))
-        for name in ("low", "high"):
-            _real(name, getattr(self, name), -1e6, 1e6)
+        _keep(self, low=real("low", self.low, -1e6, 1e6), high=real("high", self.high, -1e6, 1e6))
         require(self.low < self.high, "low", self.low, f"below high={self.high:g}")
 
 
@@ -127,29 +147,33 @@ class Settings:
     def __post_init__(self) -> None:
         _choice("objective", self.objective, get_args(Objective))
         _choice("method", self.method, get_args(Method))
-        whole("steps", self.steps, 1, 10**6)
-        whole("patience", self.patience, 1, 10**6)
-        whole("smooth", self.smooth, 0, 10**6)
-        whole("candidates", self.candidates, 1, 2**31 - 1)
-        whole("trials", self.trials, 1, 2**20)
-        whole("starts", self.starts, 1, 2**20)
-        whole("kicks", self.kicks, 0, 2**20)
-        whole("seed", self.seed, 0, 2**64 - 1)
-        require(
-            self.starts <= self.candidates,
-            "starts",
-            self.starts,
-            f"at most candidates={self.candidates}",
+        _keep(
+            self,
+            steps=whole("steps", self.steps, 1, 10**6),
+            patience=whole("patience", self.patience, 1, 10**6),
+            smooth=whole("smooth", self.smooth, 0, 10**6),
+            candidates=whole("candidates", self.candidates, 1),
+            trials=whole("trials", self.trials, 1, 2**20),
+            starts=whole("starts", self.starts, 1, 2**20),
+            kicks=whole("kicks", self.kicks, 0, 2**20),
+            seed=whole("seed", self.seed, 0, 2**64 - 1),
+            step_size=real("step_size", self.step_size, 0.0, 1e6, low_open=True),
+            bold=real("bold", self.bold, 1.0, 1000.0),
+            momentum=real("momentum", self.momentum, 0.0, 0.999),
+            tolerance=real("tolerance", self.tolerance, 0.0, 1.0),
+            snapshots=self._checked_snapshots(),
         )
-        _real("step_size", self.step_size, 0.0, 1e6, low_open=True)
-        _real("bold", self.bold, 1.0, 1000.0)
-        _real("momentum", self.momentum, 0.0, 0.999)
-        _real("tolerance", self.tolerance, 0.0, 1.0)
-        for step in self.snapshots:
-            whole("snapshots", step, 0, self.steps)
-        require(
-            list(self.snapshots) == sorted(set(self.snapshots)),
-            "snapshots",
-            self.snapshots,
-            "strictly increasing",
-        )
+        few = f"at most candidates={self.candidates}"
+        require(self.starts <= self.candidates, "starts", self.starts, few)
+
+    def _checked_snapshots(self) -> tuple[int, ...]:
+        given = self.snapshots
+        require(np.iterable(given), "snapshots", given, "step numbers, as in (1, 2, 4)")
+        steps = tuple(whole("snapshots", step, 0, self.steps) for step in given)
+        require(list(steps) == sorted(set(steps)), "snapshots", steps, "strictly increasing")
+        return steps
+
+
+def as_constraint(constraint: Any) -> Constraint:
+    """A `Constraint` itself, or the one of that name with its defaults."""
+    return constraint if isinstance(constraint, Constraint) else Constraint(constraint)

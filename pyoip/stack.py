@@ -159,6 +159,12 @@ def check_limits(stack: Stack) -> None:
 
 
 def _check_layer(layer: ConvLayer) -> None:
+    slope = layer.activation.slope
+    if not 0 <= slope < 1e6:
+        raise UnsupportedLayer(
+            f"{layer.name}: slope below zero {slope:g}; the fused engines take 0 to 1e6; "
+            f"{PLAIN_ENGINE}"
+        )
     _limit(layer.name, "maps", len(layer.weights), range(1, 257))
     for axis, kernel in enumerate(layer.weights.shape[2:]):
         _limit(layer.name, "kernel size", kernel, range(1, 8))

@@ -107,10 +107,8 @@ class Job:
         if isinstance(start, Result):
             images = self._continued(start)[:, None]
         else:
-            images = self._arranged(np.asarray(start, np.float32))
-        if not np.isfinite(images).all():
-            raise InvalidArgument("start: holds NaN or infinite pixels; all must be finite")
-        deviation = images.reshape(-1, self.pixels).std(axis=1)
+            images = self._arranged(as_floats("start", start))
+        deviation = images.astype(np.float64).reshape(-1, self.pixels).std(axis=1)
         if self.settings.constraint.kind == "standardize" and not (deviation > 0).all():
             raise InvalidArgument(
                 "start: an image of one grey value cannot be standardised; must vary"
@@ -166,7 +164,7 @@ class Job:
                 else None
             )
             return unknown if maxima is None else maxima[self.maps]
-        images = np.asarray(compare, np.float64)
+        images = as_floats("compare", compare)
         if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
             raise InvalidArgument(
                 f"compare: images of shape {images.shape}; must be (count, "
@@ -175,6 +173,21 @@ class Job:
         scores = self.engine.score(self.constrained(images), objective)
         best: Floats = scores.max(axis=0)[self.maps]
         return best
+
+
+def as_floats(name: str, values: Any) -> Floats:
+    """`values` as float32, all finite; or `InvalidArgument`."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.dtype.kind not in "fiub":
+        raise InvalidArgument(f"{name}: holds no real numbers; must be an array of finite numbers")
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise InvalidArgument(f"{name}: holds NaN, infinite or huge pixels; all must be finite")
+    return floats
 
 
 class _Ranking:

@@ -126,7 +126,9 @@ def settings_line(settings: Settings, engine: str, *, own_starts: bool) -> str:
     rule = "standardized images"
     if box.kind == "clip":
         rule = f"pixels {box.low:g} to {box.high:g}"
-    starts = f"best {settings.starts} of {settings.candidates} start images"
+    starts = f"{settings.starts} of {settings.candidates} start images"
+    if settings.kicks and settings.method == "tangent":
+        starts += f", {settings.kicks} {'kick' if settings.kicks == 1 else 'kicks'}"
     parts = [
         f"mean {settings.objective}",
         rule,

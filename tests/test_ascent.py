@@ -16,6 +16,7 @@ import torch
 import pyoip
 from pyoip.network import Network
 from pyoip.result import Result
+from pyoip.stack import build_stack
 
 QUICK = {"candidates": 64, "trials": 6, "starts": 2, "kicks": 1, "steps": 40}
 
@@ -272,7 +273,7 @@ def test_activations_are_the_networks() -> None:
         ({"compare": np.zeros((2, 28, 28))}, r"compare: images of shape \(2, 28, 28\)"),
         ({"start": np.zeros((5, 28))}, r"start of shape"),
         ({"start": np.zeros((28, 28))}, r"one grey value cannot be standardised"),
-        ({"start": np.full((28, 28), np.nan)}, r"start: holds NaN or infinite"),
+        ({"start": np.full((28, 28), np.nan)}, r"start: holds NaN, infinite"),
         ({"start": np.zeros((2, 1, 28, 28))}, r"2 images for 32 maps"),
         ({"start": np.eye(28), "fluctuations": pyoip.Fluctuations()}, r"start and fluctuations"),
     ],
@@ -338,3 +339,120 @@ def test_sigint_stops_soon() -> None:
     out, _ = child.communicate(timeout=60)
     assert time.monotonic() - began < 5
     assert out.startswith("kept")
+
+
+# --- the search ----------------------------------------------------------------------------
+
+
+def test_kicks_never_lose_and_mostly_win() -> None:
+    """Kicks start from each map's best image, are counted as runs, and can be repeated."""
+    settings = {"maps": range(12), "candidates": 64, "trials": 6, "starts": 2}
+    without = pyoip.ascend("mnist", 2, kicks=0, **settings)
+    kicked = pyoip.ascend("mnist", 2, kicks=2, **settings)
+    assert (kicked.activations >= without.activations).all()
+    assert np.median(kicked.activations / without.activations) > 1.005
+    assert without.runs.activations.shape == (12, 2)
+    assert kicked.runs.activations.shape == (12, 2 + 2 * 4)
+    np.testing.assert_array_equal(kicked.runs.activations[:, :2], without.runs.activations)
+    np.testing.assert_array_equal(kicked.runs.activations.max(axis=1), kicked.activations)
+    assert set(kicked.kicks) <= {0, 1, 2}
+    assert (kicked.kicks > 0).any()
+    np.testing.assert_array_equal(kicked.candidates, without.candidates)
+    row = int(np.flatnonzero(kicked.kicks)[0])
+    again = pyoip.ascend("mnist", 2, maps=[row], start=kicked.starts[row])
+    assert again.activations[0] == pytest.approx(kicked.activations[row], rel=1e-3)
+
+
+def test_half_of_the_starts_begin_boldly() -> None:
+    """Even ranks are careful, odd ones bold; each half keeps the best of its own trials."""
+    pool = pyoip.start_images(1024)
+    settings = {"maps": [3], "kicks": 0, "steps": 60}
+    both = pyoip.ascend("mnist", 2, trials=16, starts=4, **settings)
+    ranked = np.argsort(-pyoip.score("mnist", pool, 2)[:, 3], kind="stable")[:16]
+    assert set(both.runs.candidates[0, :2]) <= set(ranked[::2].tolist())
+    assert set(both.runs.candidates[0, 2:]) <= set(ranked[1::2].tolist())
+    for column, size in enumerate((0.2, 0.2, 2.0, 2.0)):
+        start = pool[both.runs.candidates[0, column]]
+        alone = pyoip.ascend("mnist", 2, maps=[3], steps=60, start=start, step_size=size)
+        assert alone.activations[0] == pytest.approx(both.runs.activations[0, column], rel=1e-4)
+    tried = pyoip.ascend("mnist", 2, maps=[3], steps=16, start=pool[ranked[::2]])
+    best = ranked[::2][np.argsort(-tried.runs.activations[0], kind="stable")[:2]]
+    np.testing.assert_array_equal(both.runs.candidates[0, :2], best)
+
+
+def test_a_map_is_woken_by_its_highest_position() -> None:
+    """The mean preactivation of these maps is negative at its own maximum; one position is
+    enough to be alive."""
+    generator = torch.Generator().manual_seed(0)
+    conv = torch.nn.Conv2d(1, 3, 3)
+    with torch.no_grad():
+        conv.weight.copy_(torch.randn(3, 1, 3, 3, generator=generator) * 0.35)
+        conv.bias.fill_(-3.0)
+    r = pyoip.ascend(torch.nn.Sequential(conv, torch.nn.ReLU()), 1, input_shape=(1, 12, 12))
+    assert (r.history[r.kicks == 0, 0] == 0).all()
+    assert r.verdicts == ("found",) * 3
+    assert (r.preactivations < 0).all()
+
+
+def test_progress_ends_at_all() -> None:
+    for maps in ([0], range(20)):
+        seen: list[tuple[int, int, int]] = []
+        pyoip.ascend("mnist", 1, maps, progress=lambda *n, s=seen: s.append(n), **QUICK)
+        assert seen[-1][0] == seen[-1][1]
+        assert seen[-1][2] == 0
+        assert seen == sorted(seen, key=lambda n: n[0])
+
+
+def test_slopes_that_the_core_does_not_take() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.LeakyReLU(-0.5))
+    network = pyoip.load(module, input_shape=(1, 8, 8))
+    with pytest.raises(pyoip.UnsupportedLayer, match=r"slope below zero -0.5.*reference"):
+        pyoip.ascend(network, 1)
+    plain = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.LeakyReLU(0.0))
+    flat = pyoip.load(plain, input_shape=(1, 8, 8))
+    assert pyoip.ascend(flat, 1, candidates=16, kicks=0).verdicts == ("found", "found")
+    assert build_stack(flat, 1).layers[0].activation.kind == "relu"
+
+
+def test_weights_beyond_float32_are_refused() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU())
+    with torch.no_grad():
+        module[0].weight.fill_(3e38)
+        module[0].weight[:, :, 0, 0] = -3e38
+    with pytest.raises(pyoip.UnsupportedLayer, match="exceeds float32"):
+        pyoip.ascend(module, 1, input_shape=(1, 8, 8), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pyoip.score("mnist", np.full((1, 1, 28, 28), np.nan), 1), "images: holds NaN"),
+        (lambda: pyoip.score("mnist", "abc", 1), "images: holds no real numbers"),
+        (lambda: pyoip.score("mnist", np.ones((1, 1, 28, 28)) * 1j, 1), "no real numbers"),
+        (lambda: pyoip.score("mnist", np.ones((28, 28)), 1), r"images of shape \(28, 28\)"),
+        (lambda: pyoip.ascend("mnist", start=[[1], [2, 3]]), "start: holds no real numbers"),
+        (lambda: pyoip.ascend("mnist", compare=np.full((1, 1, 28, 28), np.nan)), "compare: holds"),
+        (lambda: pyoip.ascend("mnist", snapshots=5), r"snapshots=5: must be step numbers"),
+        (lambda: pyoip.ascend("mnist", step_size=True), r"step_size=True: must be a number"),
+        (lambda: pyoip.ascend("mnist", fluctuations=3), r"fluctuations=3: must be a pyoip"),
+        (lambda: pyoip.ascend("mnist", progress=3), r"progress=3: must be a callable"),
+    ],
+)
+def test_what_is_no_image_or_number_is_named(call, message: str) -> None:
+    with pytest.raises(pyoip.InvalidArgument, match=message):
+        call()
+
+
+def test_numbers_of_numpy_are_welcome(tmp_path) -> None:
+    r = pyoip.ascend(
+        "mnist", 1, np.arange(2), steps=np.int64(20), tolerance=np.float32(0.01), seed=np.uint64(3)
+    )
+    r.save(tmp_path / "r")
+    assert pyoip.load_result(tmp_path / "r").settings == r.settings
+
+
+def test_score_of_some_maps() -> None:
+    x = pyoip.start_images(2)
+    np.testing.assert_array_equal(
+        pyoip.score("mnist", x, "conv1:3-4"), pyoip.score("mnist", x)[:, 3:5]
+    )

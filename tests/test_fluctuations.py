@@ -135,19 +135,29 @@ def test_coarse_scales_are_smooth() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Fluctuations((0.5,), (1.0,)), r"scales=0.5: must be 1 pixel or more each"),
+        (lambda: Fluctuations((0.5,), (1.0,)), r"scales=0.5: must be a number in \[1, 1e\+06\]"),
         (lambda: Fluctuations((1, 2), (1.0,)), r"weights=\(1.0,\): must be one for each of the 2"),
-        (lambda: Fluctuations((1,), (0.0,)), r"weights=\(0.0,\): must be not all 0"),
-        (lambda: Fluctuations((1,), (float("nan"),)), r"weights=nan: must be in \[0, 1e6\]"),
+        (lambda: Fluctuations((1,), (1e-7,)), r"weights=\(1e-07,\): must be not all below"),
+        (lambda: Fluctuations((1,), (float("nan"),)), r"weights=nan: must be a number in \[0"),
+        (lambda: Fluctuations(3, (1.0,)), r"scales=3: must be a sequence of numbers"),
+        (lambda: Fluctuations(("a",), (1.0,)), r"scales='a': must be a number in \[1"),
         (lambda: Fluctuations(smoothing=-1), r"smoothing=-1: must be an integer in 0"),
         (start_images, r"either count or indices"),
         (lambda: start_images(1, indices=[1]), r"either count or indices"),
         (lambda: start_images(-1), r"count=-1: must be an integer in 0"),
         (lambda: start_images(1, (1, 1, 1)), r"shape=\(1, 1, 1\): must be \(C, H, W\)"),
+        (lambda: start_images(1, (28, 28)), r"shape=\(28, 28\): must be \(C, H, W\)"),
+        (lambda: start_images(1, (1, 1, 5000)), r"shape=5000: must be an integer in 1 … 2048"),
         (lambda: start_images(1, seed=-1), r"seed=-1: must be an integer in 0"),
         (lambda: start_images(1, stream=2**24), r"stream=16777216: must be an integer in 0"),
-        (lambda: start_images(indices=[-1]), r"indices=-1: must be integers in 0"),
+        (lambda: start_images(indices=[-1]), r"indices=-1: must be an integer in 0"),
+        (lambda: start_images(indices=[1.5]), r"indices=1.5: must be an integer in 0"),
         (lambda: start_images(1, threads=0), r"threads=0: must be an integer in 1"),
+        (lambda: start_images(1, constraint="box"), r"constraint='box': must be one of"),
+        (
+            lambda: start_images(1, fluctuations=Fluctuations((60.0,), (1.0,))),
+            r"scales=\(60.0,\): must be with a weighty scale",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message: str) -> None:

@@ -317,10 +317,18 @@ def test_another_layers_result_is_replaced_only_when_told_to(saved):
 
 
 def test_replacing_removes_pictures_that_are_no_longer_true(saved):
-    make_result(n=2, snapshots=()).save(saved)
+    make_result(n=2, snapshots=()).save(saved, overwrite=True)
     assert set(contents(saved)) == {
         *("map_003.png", "map_004.png", "contact_sheet.png", "oips.npz", "result.json")
     }
+
+
+def test_maps_that_the_new_result_lacks_are_not_lost(saved):
+    before = contents(saved)
+    with pytest.raises(DataError, match=r"holds 3 maps of this layer that the new result lacks"):
+        make_result(n=2).save(saved)
+    assert contents(saved) == before
+    make_result(n=5).save(saved)
 
 
 def test_a_manifest_cannot_reach_outside_its_folder(result, saved):
@@ -360,7 +368,7 @@ def test_a_full_disk_changes_nothing(result, saved, monkeypatch, part):
     else:
         monkeypatch.setattr("pyoip.figures.write_png", failing_at("map.png"))
     with pytest.raises(DataError) as caught:
-        make_result(n=2).save(saved)
+        make_result(n=2).save(saved, overwrite=True)
     assert str(caught.value) == f"{saved}: the result could not be saved: No space left on device"
     assert contents(saved) == before
     with pytest.raises(DataError):
@@ -455,8 +463,8 @@ def test_the_sheet_carries_title_settings_and_bounds(result):
     sheet = result.contact_sheet()
     assert sheet.title == "tiny · layer 2 · conv2"
     assert " ".join(sheet.subtitle) == (
-        "mean activation, pixels -0.1 to 0.333333, up to 8 steps of 0.3, best 2 of 1024 start "
-        "images, seed 18446744073709551615, engine cpu"
+        "mean activation, pixels -0.1 to 0.333333, up to 8 steps of 0.3, 2 of 1024 start "
+        "images, 3 kicks, seed 18446744073709551615, engine cpu"
     )
     assert [tile.note for tile in sheet.tiles] == ["", "", "", "≤ 0.13", "≤ −1e−300"]
 

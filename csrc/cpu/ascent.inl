@@ -90,8 +90,8 @@ static void blur_image(const Plan& plan, float* image, float* rows) {
     }
 }
 
-// The best image so far and what it is worth. While a map sleeps its preactivation, at most 0,
-// is what counts, so that waking is always a gain.
+// The best image so far and what it is worth. While a map sleeps its highest preactivation,
+// at most 0, is what counts, so that waking is always a gain.
 struct Best {
     float merit, activation, preactivation;
 };
@@ -136,7 +136,8 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
         const bool preactivation = s.objective == Objective::preactivation;
         task.history[t] = preactivation ? value.preactivation : value.activation;
         if (*task.woke < 0 && !value.asleep) *task.woke = t;
-        const float merit = preactivation || value.asleep ? value.preactivation : value.activation;
+        const float awake = preactivation ? value.preactivation : value.activation;
+        const float merit = !preactivation && value.asleep ? value.peak : awake;
         if (merit > best.merit) {
             best = {merit, value.activation, value.preactivation};
             __builtin_memcpy(task.image, x, bytes);

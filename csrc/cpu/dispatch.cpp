@@ -9,10 +9,12 @@ namespace pyoip::cpu {
 
 std::vector<const Kernels*> usable_kernels() {
     std::vector<const Kernels*> usable;
-#if defined(PYOIP_X86)
+#if defined(PYOIP_AVX512)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         usable.push_back(&avx512_kernels());
+#endif
+#if defined(PYOIP_AVX2)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&avx2_kernels());
 #endif
     usable.push_back(&baseline_kernels());

@@ -50,10 +50,13 @@ const Stack& checked(const Stack& stack) {
               "pooled_height", s.pooled_height, "reached by the convolution");
         check((s.pooled_width - 1) * s.pool_stride_w - s.pool_left < s.out_width && s.pooled_width >= 1, l,
               "pooled_width", s.pooled_width, "reached by the convolution");
-        check(s.slope >= 0.0f, l, "slope", int(s.slope), "0 or more");
+        if (!(s.slope >= 0.0f && s.slope < 1e6f))
+            throw std::invalid_argument("layer " + std::to_string(l + 1) + ": slope: must be 0 to 1e6");
         check(s.weights.size() == std::size_t(s.maps) * std::size_t(s.in_channels * s.kernel_h * s.kernel_w),
               l, "weights", int(s.weights.size()), "maps * in_channels * kernel");
         check(s.bias.size() == std::size_t(s.maps), l, "bias", int(s.bias.size()), "maps long");
+        check(l + 1 < stack.layers.size() || s.pool == Pool::none, l, "pool", int(s.pool),
+              "none in the last layer");
         channels = s.maps, height = s.pooled_height, width = s.pooled_width;
     }
     return stack;

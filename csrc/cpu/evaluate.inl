@@ -2,12 +2,13 @@
 
 struct Value {
     float activation, preactivation;  // means over positions
+    float peak;                       // the highest preactivation
     bool asleep;                      // a ReLU that is off everywhere
     bool flat;                        // the gradient is exactly zero
 };
 
 // What to do with a map that a ReLU silences everywhere.
-enum class Silent { report, wake };  // wake: follow the preactivation instead
+enum class Silent { report, wake };  // wake: follow the highest preactivation
 
 // The target's one map before its activation function, (positions); two layers or more.
 template <int P>
@@ -32,6 +33,19 @@ static void correlate_target(const LayerPlan& p, int map, const float* in, float
     for (; i < p.positions; ++i) dot_windows<1>(p, map, in, p.in_offset + i, map_values + i);
 }
 
+// The highest of the lanes to *value, and its place: the first of equal ones.
+static std::int32_t first_of_highest(Vec highest, IVec where, float* value) {
+    float heights[kLanes];
+    std::int32_t places[kLanes];
+    store(heights, highest);
+    store(places, where);
+    int best = 0;
+    for (int i = 1; i < kLanes; ++i)
+        if (heights[i] > heights[best] || (heights[i] == heights[best] && places[i] < places[best])) best = i;
+    *value = heights[best];
+    return places[best];
+}
+
 // Activates `values` (rows x pitch, `width` of each row in use) in place and leaves in
 // `gradient` the objective's derivative by each preactivation. Works in whole vectors: what
 // lies behind a row is overwritten, and masked where it would count.
@@ -40,31 +54,42 @@ static Value weigh_positions(const LayerPlan& p, int rows, std::int64_t pitch, i
     const Vec slope = splat(p.slope);
     const IVec lane = lane_numbers();
     double activation = 0.0, preactivation = 0.0;
+    Vec highest = splat(-__builtin_inff());
+    IVec where = {};
     for (int y = 0; y < rows; ++y) {
         Vec before = {}, after = {};
         for (int x = 0; x < width; x += kLanes) {
             float* at = values + y * pitch + x;
             const IVec used = lane < splat_int(width - x);
             const Vec z = load(at), a = activate(p.activation, slope, z);
+            const IVec more = used & (z > highest);
+            highest = select(more, z, highest);
+            where = select(more, lane + splat_int(std::int32_t(y * pitch) + x), where);
             before += select(used, z, Vec{}), after += select(used, a, Vec{});
             store(at, a);
         }
         preactivation += double(sum(before)), activation += double(sum(after));
     }
     const double count = double(rows) * width;
-    Value value{float(activation / count), float(preactivation / count), false, false};
+    Value value{float(activation / count), float(preactivation / count), 0.0f, false, false};
+    const std::int32_t top = first_of_highest(highest, where, &value.peak);
     value.asleep = p.activation == Activation::relu && !(activation > 0.0);
+    if (value.asleep && silent == Silent::wake && objective == Objective::activation) {
+        clear(gradient, rows * pitch);
+        gradient[top] = 1.0f;
+        return value;
+    }
     const Vec share = splat(float(1.0 / count));
-    const bool linear = objective == Objective::preactivation || (value.asleep && silent == Silent::wake);
-    Vec steepest = {};
+    const bool linear = objective == Objective::preactivation;
+    IVec slopes = {};
     for (int y = 0; y < rows; ++y)
         for (int x = 0; x < width; x += kLanes) {
             const std::int64_t at = y * pitch + x;
             const Vec d = linear ? share : share * derivative(p.activation, slope, load(values + at));
-            steepest += select(lane < splat_int(width - x), d * d, Vec{});
+            slopes |= (lane < splat_int(width - x)) & (d != Vec{});
             store(gradient + at, d);
         }
-    value.flat = !(sum(steepest) > 0.0f);
+    value.flat = !any(slopes);
     return value;
 }
 
@@ -89,8 +114,8 @@ static Value evaluate_planes(const Plan& plan, float* memory, const float* image
     return value;
 }
 
-// gradient (C, H, W) of the objective, or of the preactivation of a map that is asleep and to
-// be woken.
+// gradient (C, H, W) of the objective, or of the highest preactivation of a map that is asleep
+// and to be woken.
 static Value evaluate(const Plan& plan, float* memory, const float* image, int map, Objective objective,
                       Silent silent, float* gradient) {
     Value value;

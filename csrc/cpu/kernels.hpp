@@ -20,10 +20,8 @@ struct Kernels {
 };
 
 const Kernels& baseline_kernels();
-#if defined(PYOIP_X86)
-const Kernels& avx2_kernels();
+const Kernels& avx2_kernels();  // where the build has them, see CMakeLists.txt
 const Kernels& avx512_kernels();
-#endif
 
 // The best set of kernels that this processor runs, or the one named by PYOIP_CPU_ISA.
 // Throws std::invalid_argument naming what is missing.

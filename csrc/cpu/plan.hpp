@@ -78,7 +78,7 @@ struct Plan {
 
     // Offsets in floats into a thread's workspace, which starts as zeros.
     std::int64_t dense;                           // gradient on a convolution's grid (average pooling)
-    std::int64_t entries, buckets;                // routed values, see backward.inl
+    std::int64_t entries, buckets;                // routed values, see conv_backward.inl
     std::int64_t map_values, map_gradient;        // of the target's one map
     std::int64_t planes, plane_gradient, spread;  // layer 1 as the target
     std::int64_t image, velocity, step, blur;     // of the ascent

@@ -38,6 +38,13 @@ PYOIP_INLINE IVec lane_numbers() {
     return *reinterpret_cast<const LooseIVec*>(numbers);
 }
 
+PYOIP_INLINE bool any(IVec mask) {
+    std::int32_t lanes[kLanes], found = 0;
+    *reinterpret_cast<LooseIVec*>(lanes) = mask;
+    for (int i = 0; i < kLanes; ++i) found |= lanes[i];
+    return found != 0;
+}
+
 PYOIP_INLINE Vec select(IVec mask, Vec yes, Vec no) { return mask ? yes : no; }
 PYOIP_INLINE IVec select(IVec mask, IVec yes, IVec no) { return mask ? yes : no; }
 PYOIP_INLINE Vec smaller(Vec a, Vec b) { return select(a < b, a, b); }

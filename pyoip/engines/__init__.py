@@ -32,10 +32,9 @@ def available() -> dict[str, str | None]:
     for name, (module, _) in _ENGINES.items():
         try:
             loaded = importlib.import_module(f".{module}", __name__)
-            if hasattr(loaded, "describe"):
-                loaded.describe()
-            reasons[name] = None
-        except (ImportError, EngineUnavailable) as error:
+            why_not = getattr(loaded, "reason_why_not", lambda: None)
+            reasons[name] = why_not()
+        except ImportError as error:
             reasons[name] = str(error)
     return reasons | dict(_PLANNED)
 

@@ -100,6 +100,8 @@ def as_images(stack: Stack, images: Any) -> Floats:
     if array.shape[1:] != stack.input_shape:
         shape = ", ".join(map(str, stack.input_shape))
         raise InvalidArgument(f"images of shape {array.shape}: must be (count, {shape})")
+    if not np.isfinite(array).all():
+        raise InvalidArgument("images: hold NaN or infinite pixels; all must be finite")
     return array
 
 

@@ -7,21 +7,33 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _cpu
-from ..errors import EngineUnavailable
+from ..errors import EngineUnavailable, UnsupportedLayer
 from ..fluctuations import default_threads
 from ..settings import Objective, Settings
-from ..stack import ConvLayer, Stack, check_limits
+from ..stack import PLAIN_ENGINE, ConvLayer, Stack, check_limits
 from .base import Ascents, Floats, Progress, Targets, all_step_sizes, as_images
 
 
 def describe() -> dict[str, str]:
     """Version, compiler and instruction sets of the extension module."""
-    info = _info()
+    try:
+        info = _info()
+    except EngineUnavailable as error:
+        return {"instruction set": str(error)}
     return {
         "core": f"{info['version']}, compiled by {info['compiler']}",
         "instruction set": f"{info['instruction_set']} (of {', '.join(info['instruction_sets'])})",
         "threads": str(default_threads()),
     }
+
+
+def reason_why_not() -> str | None:
+    """Why this engine cannot be used here; None where it can."""
+    try:
+        _info()
+    except EngineUnavailable as error:
+        return str(error)
+    return None
 
 
 def _info() -> dict[str, Any]:
@@ -41,7 +53,10 @@ class CpuEngine:
         _info()
         self.stack = stack
         self.threads = default_threads(threads)
-        self._core = _cpu.Engine(stack.input_shape, [_described(layer) for layer in stack.layers])
+        try:
+            self._core = _cpu.Engine(stack.input_shape, [_described(x) for x in stack.layers])
+        except ValueError as error:
+            raise UnsupportedLayer(f"{error}; {PLAIN_ENGINE}") from None
 
     def score(
         self, images: Floats, objective: Objective, progress: Progress | None = None

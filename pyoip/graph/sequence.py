@@ -277,12 +277,19 @@ class Walk:
 def _activation(node: Node, constants: Mapping[str, Any]) -> Activation | None:
     """Return the activation function of a node, or None if the stacks do not have it."""
     if node.op == "LeakyRelu":
-        return Activation("leaky_relu", float(node.attributes.get("alpha", 0.01)))
+        return _leaky(float(node.attributes.get("alpha", 0.01)))
     if node.op == "PRelu":
         slopes = np.ravel(constants.get(node.inputs[1], ()))
         same = slopes.size > 0 and bool((slopes == slopes[0]).all())
-        return Activation("leaky_relu", float(slopes[0])) if same else None
+        return _leaky(float(slopes[0])) if same else None
     return Activation(_KINDS[node.op]) if node.op in _KINDS else None
+
+
+def _leaky(slope: float) -> Activation | None:
+    """A slope of 0 is a ReLU, which can fall asleep and be woken; NaN and infinity are nothing."""
+    if slope == 0:
+        return Activation("relu")
+    return Activation("leaky_relu", slope) if np.isfinite(slope) else None
 
 
 def _per_map(node: Node, graph: Graph, maps: int) -> np.ndarray[Any, Any] | None:
