@@ -32,6 +32,7 @@ class Outcome:
     rows: NDArray[np.intp]
     best: Ascents
     starts: Floats
+    origins: Floats  # start images that it all began with
     candidates: NDArray[np.int64]
     kicks: NDArray[np.int32]  # round of kicks that led to the best image, 0 none
     runs: Runs
@@ -99,6 +100,7 @@ def _kicked(job: Job, before: Outcome, number: int, report: _Report) -> Outcome 
         before.rows,
         replace(best, woke=old.woke),  # of the first ascent, which had to be woken
         chosen(before.starts, images),
+        before.origins,
         before.candidates,
         np.where(better, number, before.kicks).astype(np.int32),
         each(Runs, lambda name: _with_columns(before.runs, new, name, origins)),
@@ -184,7 +186,8 @@ class _Batch:
         best = each(Ascents, lambda name: getattr(ascents, name)[winners])
         numbers = self.numbers.reshape(-1)[winners]
         never = np.zeros(maps, np.int32)
-        return Outcome(self.rows, best, self.images[winners], numbers, never, runs)
+        starts = self.images[winners]
+        return Outcome(self.rows, best, starts, starts, numbers, never, runs)
 
 
 def _floats_kept(job: Job) -> int:

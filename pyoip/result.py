@@ -37,6 +37,7 @@ _LAYOUT = {
     "preactivations": ("float32", "n"),
     "history": ("float32", "nt"),
     "starts": ("float32", "nchw"),
+    "origins": ("float32", "nchw"),
     "candidates": ("int64", "n"),
     "kicks": ("int32", "n"),
     "bounds": ("float64", "n"),
@@ -102,8 +103,10 @@ class Result:
     starts : ndarray of float32, (n, C, H, W)
         Where the best ascents began: a start image, or the map's best image so far,
         kicked.
+    origins : ndarray of float32, (n, C, H, W)
+        The start images that it all began with.
     candidates : ndarray of int64, (n,)
-        Numbers in the pool of the start images that it all began with; -1: your own.
+        Their numbers in the pool; -1: your own start image.
     kicks : ndarray of int32, (n,)
         Round of kicks in which the best ascent began; 0: from the start image itself.
     bounds : ndarray of float64, (n,)
@@ -138,6 +141,7 @@ class Result:
     history: Array
     verdicts: tuple[str, ...]
     starts: Array
+    origins: Array
     candidates: Array
     kicks: Array
     bounds: Array
@@ -189,7 +193,7 @@ class Result:
             subtitle=settings_line(
                 self.settings, self.engine, own_starts=self.fluctuations is None
             ),
-            starts=self.starts if starts else None,
+            starts=self.origins if starts else None,
             bounds=self.bounds,
         )
 

@@ -23,7 +23,7 @@ from pyoip.summary import ranges, steps_of, times
 
 ARRAYS = (
     *("maps", "images", "activations", "preactivations", "history", "starts", "candidates"),
-    "kicks",
+    *("origins", "kicks"),
     *("bounds", "real", "converged", "woke", "snapshot_steps", "snapshots"),
 )
 
@@ -60,6 +60,7 @@ def make_result(n: int = 5, shape=(1, 9, 7), snapshots=(1, 2), **changes) -> Res
         "history": history,
         "verdicts": ("found", "unfinished", "weak", "silent", "dead")[:n],
         "starts": normal(n, *shape),
+        "origins": normal(n, *shape),
         "candidates": np.array([17, 2**40, -1, 0, 1])[:n],
         "kicks": np.array([0, 2, 0, 1, 3], np.int32)[:n],
         "bounds": bounds,
