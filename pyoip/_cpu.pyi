@@ -8,6 +8,7 @@ _Floats = NDArray[np.float32]
 _Progress = Callable[[int, int], object] | None
 
 def info() -> dict[str, Any]: ...
+def peak_flops(threads: int, seconds: float) -> float: ...
 def start_images(
     indices: ArrayLike,
     shape: tuple[int, int, int],

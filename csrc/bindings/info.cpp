@@ -1,9 +1,39 @@
 #include <pybind11/stl.h>
 
+#include <atomic>
+#include <chrono>
+
 #include "../cpu/kernels.hpp"
 #include "bindings.hpp"
 
 namespace pyoip::bindings {
+namespace {
+
+// Floating-point operations a second (a multiply-add is two) on all threads together, over
+// at least `seconds`.
+double peak_flops(int threads, double seconds) {
+    const cpu::Kernels& kernels = cpu::choose_kernels();
+    constexpr std::int64_t rounds = 20000;
+    std::atomic<double> total{0.0};
+    const py::gil_scoped_release release;
+    parallel_for(threads, threads, Poll{}, [&](int, std::int64_t, const bool*) {
+        using Clock = std::chrono::steady_clock;
+        const auto began = Clock::now();
+        std::int64_t done = 0;
+        double passed = 0.0;
+        volatile float sink = 0.0f;
+        while (passed < seconds) {
+            sink = kernels.multiply_adds(rounds, 0.5f, 0.5f);
+            done += rounds;
+            passed = std::chrono::duration<double>(Clock::now() - began).count();
+        }
+        (void)sink;
+        total += 2.0 * double(done) * cpu::kPeakSums * kernels.lanes / passed;
+    });
+    return total;
+}
+
+}  // namespace
 
 Constraint constraint_from(const std::string& name) {
     if (name == "standardize") return Constraint::standardize;
@@ -22,6 +52,7 @@ void register_info(py::module_& m) {
         info["instruction_set"] = cpu::choose_kernels().name;
         return info;
     });
+    m.def("peak_flops", &peak_flops, py::arg("threads"), py::arg("seconds"));
 }
 
 }  // namespace pyoip::bindings

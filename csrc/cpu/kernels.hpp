@@ -6,6 +6,8 @@
 
 namespace pyoip::cpu {
 
+constexpr int kPeakSums = 12;  // of multiply_adds below
+
 struct Kernels {
     const char* name;
     int lanes;  // floats in a vector
@@ -17,6 +19,8 @@ struct Kernels {
     void (*gradient)(const Plan&, float* memory, const float* image, int map, Objective, float* value,
                      float* gradient);
     void (*ascend)(const Plan&, float* memory, const AscentSettings&, const AscentTask&, const bool* stop);
+    // rounds * kPeakSums multiply-adds of whole vectors, for measuring the processor's peak.
+    float (*multiply_adds)(std::int64_t rounds, float a, float b);
 };
 
 const Kernels& baseline_kernels();

@@ -17,7 +17,9 @@ namespace {
 
 #include "ascent.inl"
 
-constexpr Kernels kKernels{PYOIP_ISA_NAME, PYOIP_LANES, score, activations, gradient, ascend};
+#include "peak.inl"
+
+constexpr Kernels kKernels{PYOIP_ISA_NAME, PYOIP_LANES, score, activations, gradient, ascend, multiply_adds};
 
 }  // namespace
 }  // namespace pyoip::cpu
