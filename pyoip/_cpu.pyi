@@ -27,7 +27,10 @@ def normal_values(seed: int, stream: int, slot: int, index: int, count: int) -> 
 
 class Engine:
     def __init__(
-        self, shape: tuple[int, int, int], layers: Sequence[Mapping[str, Any]]
+        self,
+        shape: tuple[int, int, int],
+        layers: Sequence[Mapping[str, Any]],
+        precision: str,
     ) -> None: ...
     @property
     def isa(self) -> str: ...

@@ -61,11 +61,12 @@ ConvLayer layer_from(const py::dict& d) {
 }
 
 std::unique_ptr<Engine> make_engine(const std::tuple<int, int, int>& shape,
-                                    const std::vector<py::dict>& layers) {
+                                    const std::vector<py::dict>& layers, const std::string& precision) {
     Stack stack;
     std::tie(stack.channels, stack.height, stack.width) = shape;
     for (const py::dict& layer : layers) stack.layers.push_back(layer_from(layer));
-    return std::make_unique<Engine>(stack);
+    const auto kind = one_of<Precision>(precision, {{"exact", Precision::exact}, {"fast", Precision::fast}});
+    return std::make_unique<Engine>(stack, kind);
 }
 
 py::ssize_t checked_count(const Engine& engine, const Floats& images) {
@@ -227,7 +228,7 @@ py::dict ascend(const Engine& engine, const Floats& starts, const Targets& targe
 
 void register_engine(py::module_& m) {
     py::class_<Engine>(m, "Engine", "One stack on this processor; see pyoip/engines/cpu.py.")
-        .def(py::init(&make_engine), py::arg("shape"), py::arg("layers"))
+        .def(py::init(&make_engine), py::arg("shape"), py::arg("layers"), py::arg("precision"))
         .def_property_readonly("isa", &Engine::isa)
         .def_property_readonly("bytes_per_thread", [](const Engine& e) { return e.plan().floats * 4; })
         .def("score", &score, py::arg("images"), py::arg("objective"), py::arg("threads"),

@@ -4,43 +4,54 @@
 // Halvings of the step in a row without a gain above the tolerance that end an ascent.
 constexpr int kQuietWindows = 3;
 
-// Sums over whole vectors: images end in zeros up to the pitch.
-PYOIP_INLINE float total(const float* a, std::int64_t pitch) {
-    Vec even = {}, odd = {};
-    std::int64_t i = 0;
-    for (; i + 2 * kLanes <= pitch; i += 2 * kLanes) even += load(a + i), odd += load(a + i + kLanes);
-    if (i < pitch) even += load(a + i);
-    return sum(even + odd);
-}
+// Sums over all pixels; images and gradients end in zeros up to the pitch.
+struct Sums {
+    float first, second;
+};
 
-PYOIP_INLINE float dot(const float* a, const float* b, std::int64_t pitch) {
-    Vec even = {}, odd = {};
+// The sums of f(offset, first, second), which adds to two vectors, over whole vectors.
+template <class F>
+PYOIP_INLINE Sums sum_pixels(const Plan& plan, const F& f) {
+    Vec first[2] = {}, second[2] = {};  // two of each, to hide the latency of an addition
     std::int64_t i = 0;
-    for (; i + 2 * kLanes <= pitch; i += 2 * kLanes) {
-        even += load(a + i) * load(b + i);
-        odd += load(a + i + kLanes) * load(b + i + kLanes);
+    for (; i + 2 * kLanes <= plan.pitch; i += 2 * kLanes) {
+        f(i, first[0], second[0]);
+        f(i + kLanes, first[1], second[1]);
     }
-    if (i < pitch) even += load(a + i) * load(b + i);
-    return sum(even + odd);
+    if (i < plan.pitch) f(i, first[0], second[0]);
+    const Vec both[2] = {first[0] + first[1], second[0] + second[1]};
+    const Vec all = sums<2>(both);
+    return {all[0], all[1]};
 }
 
-static void constrain(const Plan& plan, const AscentSettings& s, float* x) {
+PYOIP_INLINE void end_in_zeros(const Plan& plan, float* x) {
+    for (std::int64_t i = plan.pixels; i < plan.pitch; ++i) x[i] = 0.0f;
+}
+
+// Sum and sum of squares.
+static Sums moments(const Plan& plan, const float* x) {
+    return sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& squares) {
+        const Vec at = load(x + i);
+        sum += at, squares += at * at;
+    });
+}
+
+// m: the moments of x.
+static void constrain(const Plan& plan, const AscentSettings& s, Sums m, float* x) {
     if (s.constraint == Constraint::clip) {
         for (std::int64_t i = 0; i < plan.pitch; i += kLanes)
             store(x + i, smaller(larger(load(x + i), splat(s.low)), splat(s.high)));
-        clear(x + plan.pixels, plan.pitch - plan.pixels);
-        return;
+        return end_in_zeros(plan, x);
     }
-    const auto count = float(plan.pixels);
-    const Vec mean = splat(total(x, plan.pitch) / count);
-    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, load(x + i) - mean);
-    clear(x + plan.pixels, plan.pitch - plan.pixels);
-    const float deviation = __builtin_sqrtf(dot(x, x, plan.pitch) / count);
-    const Vec scale = splat(deviation > 0.0f ? 1.0f / deviation : 0.0f);
-    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, load(x + i) * scale);
+    const auto count = double(plan.pixels);
+    const double mean = m.first / count, variance = m.second / count - mean * mean;
+    const Vec shift = splat(float(mean));
+    const Vec scale = splat(variance > 0.0 ? 1.0f / __builtin_sqrtf(float(variance)) : 0.0f);
+    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, (load(x + i) - shift) * scale);
+    end_in_zeros(plan, x);
 }
 
-// Without its components that the constraint would take back.
+// Takes off the components that the constraint would take back.
 static void make_tangent(const Plan& plan, const AscentSettings& s, const float* x, float* g) {
     if (s.constraint == Constraint::clip) {
         for (std::int64_t i = 0; i < plan.pitch; i += kLanes) {
@@ -48,24 +59,31 @@ static void make_tangent(const Plan& plan, const AscentSettings& s, const float*
             const IVec out = ((at >= splat(s.high)) & (up > Vec{})) | ((at <= splat(s.low)) & (up < Vec{}));
             store(g + i, select(out, Vec{}, up));
         }
-        return;
+        return end_in_zeros(plan, g);
     }
+    const Sums parts = sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& product) {
+        const Vec up = load(g + i);
+        sum += up, product += up * load(x + i);
+    });
     const auto count = float(plan.pixels);
-    const Vec mean = splat(total(g, plan.pitch) / count), along = splat(dot(g, x, plan.pitch) / count);
+    const Vec mean = splat(parts.first / count), along = splat(parts.second / count);
     for (std::int64_t i = 0; i < plan.pitch; i += kLanes)
         store(g + i, load(g + i) - (mean + along * load(x + i)));
-    clear(g + plan.pixels, plan.pitch - plan.pixels);
+    end_in_zeros(plan, g);
 }
 
-// v <- momentum v + g / (rms(g) + 1e-7);  x <- x + size v
-static void advance(const Plan& plan, float momentum, float size, const float* g, float* v, float* x) {
-    const float rms = __builtin_sqrtf(dot(g, g, plan.pitch) / float(plan.pixels));
+// v <- momentum v + g / (rms(g) + 1e-7);  next <- x + size v. Returns the moments of next.
+static Sums advance(const Plan& plan, float momentum, float size, const float* g, float* v, const float* x,
+                    float* next) {
+    const float rms = __builtin_sqrtf(moments(plan, g).second / float(plan.pixels));
     const Vec keep = splat(momentum), scale = splat(1.0f / (rms + 1e-7f)), step = splat(size);
-    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) {
+    return sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& squares) {
         const Vec velocity = keep * load(v + i) + scale * load(g + i);
         store(v + i, velocity);
-        store(x + i, load(x + i) + step * velocity);
-    }
+        const Vec at = load(x + i) + step * velocity;
+        store(next + i, at);
+        sum += at, squares += at * at;
+    });
 }
 
 // The 3x3 binomial blur of every channel, edges replicated; rows: (2, width).
@@ -117,30 +135,36 @@ struct Pace {
 };
 
 static void ascend(const Plan& plan, float* memory, const AscentSettings& s, const AscentTask& task,
-                   const bool* stop) {
+                   const bool* stop, TeamState* state) {
+    TeamState alone{};
+    const Work w{plan, memory, state ? Team{0, 2, state} : Team{0, 1, &alone}};
     const std::size_t bytes = std::size_t(plan.pixels) * sizeof(float);
-    float *x = memory + plan.image, *v = memory + plan.velocity, *g = memory + plan.step;
-    clear(x, plan.pitch), clear(v, plan.pitch), clear(g, plan.pitch);
+    // The best image is kept by writing the next one elsewhere, not by copying it.
+    float *const one = memory + plan.images, *const two = one + plan.pitch, *x = one;
+    const float* best_image = nullptr;
+    float *v = memory + plan.velocity, *g = memory + plan.step;
+    clear(one, 2 * plan.pitch), clear(v, plan.pitch), clear(g, plan.pitch);
     __builtin_memcpy(x, task.start, bytes);
-    constrain(plan, s, x);
+    constrain(plan, s, moments(plan, x), x);
 
-    const Silent silent = s.article ? Silent::report : Silent::wake;
+    const bool preactivation = s.objective == Objective::preactivation;
+    const Question ask{task.map, s.objective, s.article ? Silent::report : Silent::wake};
     const int window = s.smooth > s.patience ? s.smooth : s.patience;
+    Past past{0};
     Best best{-__builtin_inff(), 0.0f, 0.0f};
     Pace pace{task.step_size, 0.0f, 0, 0};
     Stop why = Stop::steps;
     int t = 0, snapshot = 0;
     *task.woke = -1;
     for (;; ++t) {
-        const Value value = evaluate(plan, memory, x, task.map, s.objective, silent, g);
-        const bool preactivation = s.objective == Objective::preactivation;
-        task.history[t] = preactivation ? value.preactivation : value.activation;
-        if (*task.woke < 0 && !value.asleep) *task.woke = t;
+        const Value value = evaluate(w, x, ask, past, g);
         const float awake = preactivation ? value.preactivation : value.activation;
+        task.history[t] = awake;
+        if (*task.woke < 0 && !value.asleep) *task.woke = t;
         const float merit = !preactivation && value.asleep ? value.peak : awake;
         if (merit > best.merit) {
             best = {merit, value.activation, value.preactivation};
-            __builtin_memcpy(task.image, x, bytes);
+            best_image = x;
         }
         if (snapshot < s.snapshot_count && s.snapshots[snapshot] == t)
             __builtin_memcpy(task.snapshots + plan.pixels * snapshot++, x, bytes);
@@ -154,10 +178,17 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
         if (why != Stop::steps || t == s.steps) break;
 
         if (!s.article) make_tangent(plan, s, x, g);
-        advance(plan, s.article ? 0.0f : s.momentum, pace.size, g, v, x);
-        if (s.smooth > 0 && (t + 1) % s.smooth == 0) blur_image(plan, x, memory + plan.blur);
-        constrain(plan, s, x);
+        float* next = x != best_image ? x : x == one ? two : one;
+        Sums m = advance(plan, s.article ? 0.0f : s.momentum, pace.size, g, v, x, next);
+        x = next;
+        if (s.smooth > 0 && (t + 1) % s.smooth == 0) {
+            blur_image(plan, x, memory + plan.blur);
+            m = moments(plan, x);
+        }
+        constrain(plan, s, m, x);
     }
+    if (state != nullptr) dismiss(state);
+    if (best_image != nullptr) __builtin_memcpy(task.image, best_image, bytes);
     *task.activation = best.activation, *task.preactivation = best.preactivation;
     *task.steps = t, *task.stop = why;
     for (int i = t + 1; i <= s.steps; ++i) task.history[i] = __builtin_nanf("");

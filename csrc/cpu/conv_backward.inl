@@ -1,13 +1,15 @@
-// Backward: from the gradient of one map down to the image, through routed values only.
+// Backward: from the gradient of one map down to the first layer's outputs, through routed
+// values only.
 //
 // Algorithm: a gradient that is not zero is an entry (map, value) in the bucket of the one
-// window of the layer's input that it belongs to: a max-pool sends each value to one of its
-// places, a ReLU that is off sends none. Adding a bucket to the input's gradient takes, per
-// kernel row, one pass over kernel_w * in_padded contiguous floats held in registers while its
-// entries go by: one multiply-add and one load of a weight vector each. The kernel row is
-// the outermost loop, so that its weights stay in the first-level cache.
-// The image's gradient is gathered the other way round: per pooling window, a patch of the
-// image in registers, to which each map adds one of `places` shifted copies of its kernel.
+// window of the layer's input that it belongs to: a maximum sends each value to one of its
+// places, a ReLU that is off sends none; the codes say which. Adding a bucket to the input's
+// gradient takes, per kernel row, one pass over kernel_w * in_padded contiguous floats held in
+// registers while its entries go by: one multiply-add and one load of a weight vector each.
+// The kernel row is the outermost loop, so that its weights stay in the first-level cache.
+// Along an ascent few decisions change from a step to the next. While the gradient above stays
+// what it was, only the changed entries are moved: taken off their old place and added to the
+// new one. Every kRefresh steps all is added up afresh, so that rounding errors do not pile up.
 // Bound: loads from the first-level cache, one weight vector per multiply-add.
 
 struct Entry {
@@ -16,14 +18,11 @@ struct Entry {
 };
 
 struct Bucket {
-    std::int32_t at, first, count;  // input offset of the window; its entries
+    std::int32_t at, line, first, count;  // input offset of the window, its row; its entries
 };
 
 constexpr int kRowVectors = 12;
-constexpr int kPatchVectors = 8;
-constexpr int kMostPlaces = 9;
-constexpr int kMostMaps = 256;
-constexpr int kMostPatch = 368;  // a 7x7 kernel at stride 2 under a 3x3 maximum over RGB: 11 * 11 * 3
+constexpr int kRefresh = 32;  // measured: a drift of 1e-6 at most
 
 template <int N>
 static void add_chunk(const Entry* entries, int count, const float* rows, std::int64_t pitch, float* out) {
@@ -44,48 +43,51 @@ static void add_row(const Entry* entries, int count, const float* rows, std::int
         add_chunk<kRowVectors>(entries, count, rows, pitch, out);
         rows += kRowVectors * kLanes, out += kRowVectors * kLanes;
     }
-    static_assert(kRowVectors == 12, "the cases below are the remainders");
-    switch (vectors) {
-        case 11: return add_chunk<11>(entries, count, rows, pitch, out);
-        case 10: return add_chunk<10>(entries, count, rows, pitch, out);
-        case 9: return add_chunk<9>(entries, count, rows, pitch, out);
-        case 8: return add_chunk<8>(entries, count, rows, pitch, out);
-        case 7: return add_chunk<7>(entries, count, rows, pitch, out);
-        case 6: return add_chunk<6>(entries, count, rows, pitch, out);
-        case 5: return add_chunk<5>(entries, count, rows, pitch, out);
-        case 4: return add_chunk<4>(entries, count, rows, pitch, out);
-        case 3: return add_chunk<3>(entries, count, rows, pitch, out);
-        case 2: return add_chunk<2>(entries, count, rows, pitch, out);
-        case 1: return add_chunk<1>(entries, count, rows, pitch, out);
-        default: return;
-    }
+    with_count<kRowVectors - 1>(
+        vectors, [&](auto n) { add_chunk<decltype(n)::value>(entries, count, rows, pitch, out); });
 }
 
-static void add_buckets(const LayerPlan& p, const Bucket* buckets, int count, const Entry* entries,
-                        float* gradient) {
+struct Routes {
+    Bucket* buckets;
+    Entry* entries;
+    int bucket_count, entry_count;
+
+    void open(const LayerPlan& p, std::int32_t at) {
+        buckets[bucket_count++] = {at, at / (p.padded_w * p.in_padded), entry_count, 0};
+    }
+    void add(int map, float value) {
+        entries[entry_count++] = {map, value};
+        ++buckets[bucket_count - 1].count;
+    }
+};
+
+// Each thread adds to its own rows of the gradient.
+static void add_buckets(const LayerPlan& p, Range lines, const Routes& routes, bool afresh, float* gradient) {
     const std::int64_t pitch = std::int64_t(p.kernel_w) * p.in_padded;
-    clear(gradient, p.in_floats);
+    const std::int64_t line = std::int64_t(p.padded_w) * p.in_padded;
+    if (afresh) clear(gradient + lines.begin * line, (lines.end - lines.begin) * line);
     for (int y = 0; y < p.kernel_h; ++y) {
         const float* rows = p.rows + std::int64_t(y) * p.maps * pitch;
-        float* line = gradient + std::int64_t(y) * p.padded_w * p.in_padded;
-        for (int b = 0; b < count; ++b)
-            add_row(entries + buckets[b].first, buckets[b].count, rows, pitch, line + buckets[b].at);
+        for (int b = 0; b < routes.bucket_count; ++b) {
+            const Bucket& bucket = routes.buckets[b];
+            if (bucket.line + y >= lines.begin && bucket.line + y < lines.end)
+                add_row(routes.entries + bucket.first, bucket.count, rows, pitch,
+                        gradient + y * line + bucket.at);
+        }
     }
 }
 
-// Where a lower layer's gradient comes from, and where its windows begin in the layer's input:
-// a pool's outputs, or the convolution's own positions where nothing pools or an average does.
+// Where a lower layer's gradient comes from: a pool's outputs, or the convolution's own
+// positions where nothing pools or an average does.
 struct Source {
-    const float *gradient, *values;              // the latter activated
-    const std::int32_t *gradient_at, *value_at;  // (count) offsets in them
-    const std::int32_t* input_at;                // (count)
-    const std::int32_t* argmax;                  // (count, maps_padded), or null: always place 0
-    int count;
+    const float *gradient, *values;  // the latter activated
+    const std::int32_t* at;          // (cells) offsets in both
+    const std::uint8_t* codes;       // (cells, maps_padded)
 };
 
 // An average pool gives each place an equal share.
 static void spread_average(const LayerPlan& p, const float* pooled, float* dense) {
-    const Vec share = splat(1.0f / float(p.places));
+    const Vec share = splat(p.pool_share);
     clear(dense, std::int64_t(p.positions) * p.maps_padded);
     for (int q = 0; q < p.pooled; ++q) {
         const Window w = p.windows[q];
@@ -98,133 +100,142 @@ static void spread_average(const LayerPlan& p, const float* pooled, float* dense
     }
 }
 
-static Source source_of(const Plan& plan, int l, float* memory) {
-    const LayerPlan &p = plan.layers[l], &next = plan.layers[l + 1];
-    const float *above = memory + next.gradient, *values = memory + next.input;
-    if (p.pool == Pool::average) {
-        float* dense = memory + plan.dense;
-        spread_average(p, above, dense);
-        return {dense, memory + p.output, p.out_offset, p.out_offset, p.in_offset, nullptr, p.positions};
-    }
-    const auto* argmax =
-        p.pool == Pool::max ? reinterpret_cast<const std::int32_t*>(memory + p.argmax) : nullptr;
-    return {above, values, p.next_offset, p.next_offset, p.pool_at, argmax, p.pooled};
+static Source source_of(const Work& w, int l) {
+    const LayerPlan& p = w.layer(l);
+    if (p.pool == Pool::average) return {w.memory + w.plan.dense, w.output(l), p.out_offset, w.codes(l)};
+    return {w.gradient(l + 1), w.input(l + 1), p.next_offset, w.codes(l)};
 }
 
-// gated (maps_padded): the gradient before the activation function.
-PYOIP_INLINE void gate(const LayerPlan& p, const Source& s, int q, float* gated) {
-    const float *g = s.gradient + s.gradient_at[q], *a = s.values + s.value_at[q];
+// Where the derivative is 1 or 0 the code says all about it.
+PYOIP_INLINE bool coded(const LayerPlan& p) {
+    return p.activation == Activation::relu || p.activation == Activation::none;
+}
+
+// The cell's gradient before the activation function, (maps_padded): where codes say all, it is
+// the gradient itself, to be ignored where the code is `places`.
+PYOIP_INLINE const float* gated(const LayerPlan& p, const Source& s, int q, float* room) {
+    const float *g = s.gradient + s.at[q], *a = s.values + s.at[q];
+    if (coded(p)) return g;
     const Vec slope = splat(p.slope);
     for (int c = 0; c < p.maps_padded; c += kLanes)
-        store(gated + c, load(g + c) * derivative(p.activation, slope, load(a + c)));
+        store(room + c, load(g + c) * derivative(p.activation, slope, load(a + c)));
+    return room;
 }
 
-// Fills buckets and entries; returns the number of buckets.
-static int route(const LayerPlan& p, const Source& s, Bucket* buckets, Entry* entries) {
-    float gated[kMostMaps];
-    Entry sorted[kMostPlaces][kMostMaps];
-    const int places = s.argmax ? p.places : 1;
-    int bucket_count = 0, entry_count = 0;
-    for (int q = 0; q < s.count; ++q) {
-        gate(p, s, q, gated);
-        const std::int32_t* place = s.argmax ? s.argmax + std::int64_t(q) * p.maps_padded : nullptr;
-        int counts[kMostPlaces] = {};
+// All entries of the cells, sorted by place.
+static void route_all(const LayerPlan& p, const Source& s, Routes& routes) {
+    float room[kMostMaps];
+    Entry sorted[kMostPlaces + 1][kMostMaps];
+    for (int q = 0; q < p.cells; ++q) {
+        const float* g = gated(p, s, q, room);
+        const std::uint8_t* code = s.codes + std::int64_t(q) * p.maps_padded;
+        int counts[kMostPlaces + 1] = {};
         for (int m = 0; m < p.maps; ++m) {
-            const int k = place ? place[m] : 0;
-            sorted[k][counts[k]] = {m, gated[m]};
-            counts[k] += gated[m] != 0.0f;  // a zero is overwritten by the next
+            sorted[code[m]][counts[code[m]]] = {m, g[m]};
+            counts[code[m]] += g[m] != 0.0f;  // a zero is overwritten by the next
         }
-        for (int k = 0; k < places; ++k) {
+        for (int k = 0; k < p.places; ++k) {
             if (counts[k] == 0) continue;
-            buckets[bucket_count++] = {s.input_at[q] + p.place_step[k], entry_count, counts[k]};
-            __builtin_memcpy(entries + entry_count, sorted[k], std::size_t(counts[k]) * sizeof(Entry));
-            entry_count += counts[k];
+            routes.open(p, p.cell_offset[q] + p.place_step[k]);
+            routes.buckets[routes.bucket_count - 1].count = counts[k];
+            __builtin_memcpy(routes.entries + routes.entry_count, sorted[k],
+                             std::size_t(counts[k]) * sizeof(Entry));
+            routes.entry_count += counts[k];
         }
     }
-    return bucket_count;
 }
 
-template <int N>
-static void gather_patch(const LayerPlan& p, const float* gated, const std::int32_t* place,
-                         const float* patches, float* patch) {
-    const std::int64_t pitch = p.patch_floats, places = place ? p.places : 1;
-    Vec acc[N] = {};
-    for (int m = 0; m < p.maps; ++m) {
-        const float* kernel = patches + (m * places + (place ? place[m] : 0)) * pitch;
-        const Vec value = splat(gated[m]);
-        for (int i = 0; i < N; ++i) acc[i] += value * load(kernel + i * kLanes);
-    }
-    for (int i = 0; i < N; ++i) store(patch + i * kLanes, acc[i]);
-}
-
-static void gather_whole_patch(const LayerPlan& p, const float* gated, const std::int32_t* place,
-                               float* patch) {
-    const float* patches = p.patches;
-    int vectors = p.patch_floats / kLanes;
-    for (; vectors >= kPatchVectors; vectors -= kPatchVectors) {
-        gather_patch<kPatchVectors>(p, gated, place, patches, patch);
-        patches += kPatchVectors * kLanes, patch += kPatchVectors * kLanes;
-    }
-    static_assert(kPatchVectors == 8, "the cases below are the remainders");
-    switch (vectors) {
-        case 7: return gather_patch<7>(p, gated, place, patches, patch);
-        case 6: return gather_patch<6>(p, gated, place, patches, patch);
-        case 5: return gather_patch<5>(p, gated, place, patches, patch);
-        case 4: return gather_patch<4>(p, gated, place, patches, patch);
-        case 3: return gather_patch<3>(p, gated, place, patches, patch);
-        case 2: return gather_patch<2>(p, gated, place, patches, patch);
-        case 1: return gather_patch<1>(p, gated, place, patches, patch);
-        default: return;
-    }
-}
-
-static void image_patches(const LayerPlan& p, const Source& s, float* gradient) {
-    float gated[kMostMaps], patch[kMostPatch];
-    const std::int64_t line = std::int64_t(p.padded_w) * p.in_padded;
-    for (int q = 0; q < s.count; ++q) {
-        gate(p, s, q, gated);
-        gather_whole_patch(p, gated, s.argmax ? s.argmax + std::int64_t(q) * p.maps_padded : nullptr, patch);
-        float* to = gradient + s.input_at[q];
-        for (int y = 0; y < p.patch_rows; ++y)
-            for (int x = 0; x < p.patch_row_length; ++x)
-                to[y * line + x] += patch[y * p.patch_row_length + x];
-    }
-}
-
-// From the first layer's padded, channels-last gradient to planes (C, H, W).
-static void unload_gradient(const Plan& plan, const float* memory, float* gradient) {
-    const LayerPlan& p = plan.layers[0];
-    const float* from = memory + p.gradient;
-    clear(gradient, plan.pixels);
-    for (int c = 0; c < plan.channels; ++c)
-        for (int y = 0; y < p.in_height; ++y) {
-            const float* row =
-                from + (std::int64_t(y + p.pad_top) * p.padded_w + p.pad_left) * plan.channels + c;
-            float* to = gradient + (std::int64_t(c) * plan.height + y) * plan.width;
-            for (int x = 0; x < p.in_width; ++x) to[x] = row[std::int64_t(x) * plan.channels];
+// The entries that changed since the codes were `old`, the gradient being the same. Returns
+// false where they are so many that adding up all is cheaper.
+static bool route_changes(const LayerPlan& p, const Source& s, const std::uint8_t* old, Routes& routes) {
+    constexpr int word = kLanes < 8 ? kLanes : 8;
+    const int most = p.cells * p.maps / 8;
+    const std::int64_t count = std::int64_t(p.cells) * p.maps_padded;
+    for (std::int64_t i = 0; i < count; i += word) {
+        if (__builtin_memcmp(s.codes + i, old + i, word) == 0) continue;
+        const int q = int(i / p.maps_padded), first = int(i % p.maps_padded);
+        for (int k = 0; k < word; ++k) {
+            const int was = old[i + k], is = s.codes[i + k];
+            const float g = s.gradient[s.at[q] + first + k];
+            if (was == is || g == 0.0f) continue;
+            if (routes.entry_count >= most) return false;
+            if (was < p.places) {
+                routes.open(p, p.cell_offset[q] + p.place_step[was]);
+                routes.add(first + k, -g);
+            }
+            if (is < p.places) {
+                routes.open(p, p.cell_offset[q] + p.place_step[is]);
+                routes.add(first + k, g);
+            }
         }
+    }
+    return true;
 }
 
-// From the target's map gradient (positions) to the image's (C, H, W); two layers or more.
-static void backward(const Plan& plan, float* memory, int map, const float* map_gradient, float* gradient) {
-    auto* buckets = reinterpret_cast<Bucket*>(memory + plan.buckets);
-    auto* entries = reinterpret_cast<Entry*>(memory + plan.entries);
-    const int target = plan.layer_count - 1;
-    const LayerPlan& t = plan.layers[target];
-    int count = 0;
+// What the gradients in an image's workspace were made of. `age` 0: of nothing that still holds.
+struct Past {
+    int age;
+};
+
+// One thread decides what to add, all add it; the outcome is shared by way of the workspace.
+struct Decision {
+    Routes routes;
+    bool afresh;   // clear the gradient first
+    bool changed;  // the gradient is not what it was
+};
+
+static Routes empty_routes(const Work& w) {
+    return {reinterpret_cast<Bucket*>(w.memory + w.plan.buckets),
+            reinterpret_cast<Entry*>(w.memory + w.plan.entries), 0, 0};
+}
+
+// The target's map as entries; from positions whose gradient changed, where they are few.
+static Decision route_target(const Work& w, int map, const Past& past) {
+    const LayerPlan& t = w.layer(w.target());
+    const float* now = w.memory + w.plan.map_gradient;
+    float* before = w.memory + w.plan.old_map_gradient;
+    int changes = 0;
+    for (int i = 0; i < t.positions; ++i) changes += now[i] != before[i];
+    const bool afresh = past.age == 0 || changes > t.positions / 4;
+    Decision d{empty_routes(w), afresh, afresh || changes > 0};
     for (int i = 0; i < t.positions; ++i) {
-        entries[count] = {map, map_gradient[i]};
-        buckets[count] = {t.in_offset[i], count, 1};
-        count += map_gradient[i] != 0.0f;
+        const float value = afresh ? now[i] : now[i] - before[i];
+        before[i] = now[i];
+        if (value == 0.0f) continue;
+        d.routes.open(t, t.in_offset[i]);
+        d.routes.add(map, value);
     }
-    add_buckets(t, buckets, count, entries, memory + t.gradient);
-    for (int l = target - 1; l > 0; --l) {
-        const LayerPlan& p = plan.layers[l];
-        count = route(p, source_of(plan, l, memory), buckets, entries);
-        add_buckets(p, buckets, count, entries, memory + p.gradient);
+    return d;
+}
+
+static Decision route_layer(const Work& w, int l, bool changed_above, const Past& past) {
+    const LayerPlan& p = w.layer(l);
+    if (p.pool == Pool::average) spread_average(p, w.gradient(l + 1), w.memory + w.plan.dense);
+    const Source s = source_of(w, l);
+    Decision d{empty_routes(w), false, true};
+    if (past.age == 0 || changed_above || !coded(p) || !route_changes(p, s, w.old_codes(l), d.routes)) {
+        d.afresh = true;
+        d.routes = empty_routes(w);
+        route_all(p, s, d.routes);
     }
-    const LayerPlan& first = plan.layers[0];
-    clear(memory + first.gradient, first.in_floats);
-    image_patches(first, source_of(plan, 0, memory), memory + first.gradient);
-    unload_gradient(plan, memory, gradient);
+    d.changed = d.afresh || d.routes.entry_count > 0;
+    __builtin_memcpy(w.old_codes(l), w.codes(l), std::size_t(p.cells) * std::size_t(p.maps_padded));
+    return d;
+}
+
+// From the target's map gradient to the gradient of the first layer's outputs.
+static void backward_to_first(const Work& w, int map, const Past& past) {
+    auto* shared = reinterpret_cast<Decision*>(w.memory + w.plan.decision);
+    for (int l = w.target(); l > 0; --l) {
+        const LayerPlan& p = w.layer(l);
+        if (w.team.rank == 0)
+            *shared = l == w.target() ? route_target(w, map, past) : route_layer(w, l, shared->changed, past);
+        w.team.meet();
+        add_buckets(p, w.team.share(p.padded_h), shared->routes, shared->afresh, w.gradient(l));
+        w.team.meet();
+    }
+    const LayerPlan& first = w.layer(0);
+    if (first.pool == Pool::average && w.team.rank == 0)
+        spread_average(first, w.gradient(1), w.memory + w.plan.dense);
+    if (first.pool == Pool::average) w.team.meet();
 }

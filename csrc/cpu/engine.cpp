@@ -64,7 +64,8 @@ const Stack& checked(const Stack& stack) {
 
 }  // namespace
 
-Engine::Engine(const Stack& stack) : kernels_(choose_kernels()), owned_(checked(stack), kernels_.lanes) {}
+Engine::Engine(const Stack& stack, Precision precision)
+    : kernels_(choose_kernels()), owned_(checked(stack), kernels_.lanes, precision) {}
 
 // work(memory, index, stop), with a block of memory for each thread.
 template <class Work>
@@ -106,9 +107,31 @@ bool Engine::gradient(const float* images, const std::int32_t* targets, std::int
 
 bool Engine::ascend(const AscentTask* tasks, std::int64_t count, const AscentSettings& settings, int threads,
                     const Poll& poll) const {
+    if (count == 1 && threads > 1 && plan().layer_count > 1) return ascend_alone(*tasks, settings, poll);
     return each(count, threads, poll, [&](float* memory, std::int64_t i, const bool* stop) {
-        kernels_.ascend(plan(), memory, settings, tasks[i], stop);
+        kernels_.ascend(plan(), memory, settings, tasks[i], stop, nullptr);
     });
+}
+
+// One image, shared by two threads.
+bool Engine::ascend_alone(const AscentTask& task, const AscentSettings& settings, const Poll& poll) const {
+    const Memory memory(plan().floats);
+    TeamState team{};
+    std::thread second([&] { kernels_.assist(plan(), memory.data(), &team); });
+    bool begun = false, whole = false;
+    std::exception_ptr failure;
+    try {
+        whole = parallel_for(1, 1, poll, [&](int, std::int64_t, const bool* stop) {
+            begun = true;
+            kernels_.ascend(plan(), memory.data(), settings, task, stop, &team);
+        });
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (!begun) kernels_.dismiss(&team);  // cancelled before the ascent could do it
+    second.join();
+    if (failure) std::rethrow_exception(failure);
+    return whole;
 }
 
 }  // namespace pyoip::cpu

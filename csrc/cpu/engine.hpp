@@ -1,4 +1,5 @@
-// The CPU engine: one image at a time per thread, the whole loop inside.
+// The CPU engine: one image at a time per thread, the whole loop inside; a single image is
+// shared by two threads.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ class Engine {
 public:
     // Throws std::invalid_argument for a stack outside the core's limits or PYOIP_CPU_ISA
     // naming a missing instruction set.
-    explicit Engine(const Stack& stack);
+    explicit Engine(const Stack& stack, Precision precision = Precision::exact);
 
     const Plan& plan() const { return owned_.plan(); }
     const char* isa() const { return kernels_.name; }
@@ -30,6 +31,8 @@ public:
                 const Poll& poll) const;
 
 private:
+    bool ascend_alone(const AscentTask& task, const AscentSettings& settings, const Poll& poll) const;
+
     const Kernels& kernels_;
     OwnedPlan owned_;
 

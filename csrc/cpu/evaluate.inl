@@ -11,26 +11,34 @@ struct Value {
 enum class Silent { report, wake };  // wake: follow the highest preactivation
 
 // The target's one map before its activation function, (positions); two layers or more.
+// Algorithm: one dot product a position, several positions at a time, so that the weights are
+// loaded once for all of them. Bound: loads, one per multiply-add.
 template <int P>
-static void dot_windows(const LayerPlan& p, int map, const float* in, const std::int32_t* from,
-                        float* map_values) {
+static void dot_windows(const LayerPlan& p, const float* weights, float bias, const float* in,
+                        const std::int32_t* from, float* map_values) {
     const std::int64_t pitch = std::int64_t(p.kernel_w) * p.in_padded;
     const std::int64_t line = std::int64_t(p.padded_w) * p.in_padded;
+    const float* window[P];
+    for (int k = 0; k < P; ++k) window[k] = in + from[k];
     Vec acc[P] = {};
-    for (int y = 0; y < p.kernel_h; ++y) {
-        const float* row = p.rows + (std::int64_t(y) * p.maps + map) * pitch;
+    for (int y = 0; y < p.kernel_h; ++y)
         for (std::int64_t i = 0; i < pitch; i += kLanes) {
-            const Vec w = load(row + i);
-            for (int k = 0; k < P; ++k) acc[k] += w * load(in + from[k] + y * line + i);
+            const Vec w = load(weights + y * p.maps * pitch + i);
+            for (int k = 0; k < P; ++k) acc[k] += w * load(window[k] + y * line + i);
         }
-    }
-    for (int k = 0; k < P; ++k) map_values[k] = sum(acc[k]) + p.bias[map];
+    const Vec all = sums<P>(acc) + splat(bias);
+    for (int k = 0; k < P; ++k) map_values[k] = all[k];
 }
 
-static void correlate_target(const LayerPlan& p, int map, const float* in, float* map_values) {
-    int i = 0;
-    for (; i + 4 <= p.positions; i += 4) dot_windows<4>(p, map, in, p.in_offset + i, map_values + i);
-    for (; i < p.positions; ++i) dot_windows<1>(p, map, in, p.in_offset + i, map_values + i);
+static void correlate_target(const LayerPlan& p, Range positions, int map, const float* in,
+                             float* map_values) {
+    constexpr int together = kLanes < 8 ? kLanes : 8;
+    const float* weights = p.rows + std::int64_t(map) * p.kernel_w * p.in_padded;
+    int i = positions.begin;
+    for (; i + together <= positions.end; i += together)
+        dot_windows<together>(p, weights, p.bias[map], in, p.in_offset + i, map_values + i);
+    for (; i < positions.end; ++i)
+        dot_windows<1>(p, weights, p.bias[map], in, p.in_offset + i, map_values + i);
 }
 
 // The highest of the lanes to *value, and its place: the first of equal ones.
@@ -93,10 +101,10 @@ static Value weigh_positions(const LayerPlan& p, int rows, std::int64_t pitch, i
     return value;
 }
 
-static bool all_zero(const float* values, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i)
-        if (values[i] != 0.0f) return false;
-    return true;
+static bool all_zero(const float* values, std::int64_t pitch) {
+    IVec other = {};
+    for (std::int64_t i = 0; i < pitch; i += kLanes) other |= load(values + i) != Vec{};
+    return !any(other);
 }
 
 static Value evaluate_planes(const Plan& plan, float* memory, const float* image, int map,
@@ -114,31 +122,72 @@ static Value evaluate_planes(const Plan& plan, float* memory, const float* image
     return value;
 }
 
-// gradient (C, H, W) of the objective, or of the highest preactivation of a map that is asleep
-// and to be woken.
-static Value evaluate(const Plan& plan, float* memory, const float* image, int map, Objective objective,
-                      Silent silent, float* gradient) {
-    Value value;
-    if (plan.layer_count == 1) {
-        value = evaluate_planes(plan, memory, image, map, objective, silent, gradient);
-    } else {
-        const LayerPlan& t = plan.layers[plan.layer_count - 1];
-        float *values = memory + plan.map_values, *map_gradient = memory + plan.map_gradient;
-        load_image(plan, image, memory);
-        forward_below(plan, memory);
-        correlate_target(t, map, memory + t.input, values);
-        value = weigh_positions(t, 1, t.positions, t.positions, objective, silent, values, map_gradient);
-        if (value.flat)
-            clear(gradient, plan.pixels);
-        else
-            backward(plan, memory, map, map_gradient, gradient);
+// What is asked of an image.
+struct Question {
+    int map;
+    Objective objective;
+    Silent silent;
+};
+
+static Question* shared_question(const Work& w) {
+    return reinterpret_cast<Question*>(w.memory + w.plan.question);
+}
+
+// Every thread's part of an evaluation, from the loaded image on; two layers or more.
+static Value evaluate_together(const Work& w, const Question& ask, const Past& past, float* gradient) {
+    const LayerPlan& t = w.layer(w.target());
+    float* values = w.memory + w.plan.map_values;
+    Value value{};
+    forward_below(w);
+    correlate_target(t, w.team.share(t.positions), ask.map, w.input(w.target()), values);
+    w.team.meet();
+    if (w.team.rank == 0) {
+        value = weigh_positions(t, 1, t.positions, t.positions, ask.objective, ask.silent, values,
+                                w.memory + w.plan.map_gradient);
+        w.team.state->flat = value.flat;
     }
-    value.flat = value.flat || all_zero(gradient, plan.pixels);
+    w.team.meet();
+    if (w.team.state->flat) return value;
+    backward_to_first(w, ask.map, past);
+    backward_to_image(w, gradient);
     return value;
+}
+
+// gradient (pitch) of the objective, or of the highest preactivation of a map that is asleep
+// and to be woken: planes (C, H, W) that end in zeros.
+static Value evaluate(const Work& w, const float* image, const Question& ask, Past& past, float* gradient) {
+    Value value;
+    if (w.plan.layer_count == 1) {
+        value = evaluate_planes(w.plan, w.memory, image, ask.map, ask.objective, ask.silent, gradient);
+    } else {
+        load_image(w.plan, image, w.memory);
+        *shared_question(w) = ask;
+        w.team.meet();
+        value = evaluate_together(w, ask, past, gradient);
+        past.age = value.flat ? 0 : (past.age + 1) % kRefresh;
+        if (value.flat) clear(gradient, w.plan.pitch);
+    }
+    value.flat = value.flat || all_zero(gradient, w.plan.pitch);
+    return value;
+}
+
+static void assist(const Plan& plan, float* memory, TeamState* state) {
+    const Work w{plan, memory, Team{1, 2, state}};
+    const Past unused{0};  // the first thread's
+    for (;;) {
+        w.team.meet();
+        if (state->finished) return;
+        evaluate_together(w, *shared_question(w), unused, memory + plan.step);
+    }
 }
 
 static void gradient(const Plan& plan, float* memory, const float* image, int map, Objective objective,
                      float* value, float* out) {
-    const Value v = evaluate(plan, memory, image, map, objective, Silent::report, out);
+    TeamState state{};
+    Past past{0};
+    float* g = memory + plan.step;
+    const Work w{plan, memory, Team{0, 1, &state}};
+    const Value v = evaluate(w, image, {map, objective, Silent::report}, past, g);
     value[0] = v.activation, value[1] = v.preactivation;
+    __builtin_memcpy(out, g, std::size_t(plan.pixels) * sizeof(float));
 }

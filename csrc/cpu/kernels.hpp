@@ -1,4 +1,4 @@
-// What each instruction set offers: four functions over one image, written once in the .inl
+// What each instruction set offers: functions over one image, written once in the .inl
 // files beside this one and compiled per instruction set by isa_*.cpp.
 #pragma once
 
@@ -7,6 +7,13 @@
 namespace pyoip::cpu {
 
 constexpr int kPeakSums = 12;  // of multiply_adds below
+
+// Where the threads that share one image meet; all zeros at the start.
+struct TeamState {
+    int round, arrived;
+    bool finished;  // there will be no other evaluation
+    bool flat;      // this one has no gradient
+};
 
 struct Kernels {
     const char* name;
@@ -18,7 +25,11 @@ struct Kernels {
     // value (2): mean activation and preactivation; gradient (C, H, W) of the objective.
     void (*gradient)(const Plan&, float* memory, const float* image, int map, Objective, float* value,
                      float* gradient);
-    void (*ascend)(const Plan&, float* memory, const AscentSettings&, const AscentTask&, const bool* stop);
+    void (*ascend)(const Plan&, float* memory, const AscentSettings&, const AscentTask&, const bool* stop,
+                   TeamState* team);
+    // A second thread's part in `ascend` over the same memory with a team; two layers or more.
+    void (*assist)(const Plan&, float* memory, TeamState* team);
+    void (*dismiss)(TeamState* team);  // ends an `assist` for which no `ascend` came
     // rounds * kPeakSums multiply-adds of whole vectors, for measuring the processor's peak.
     float (*multiply_adds)(std::int64_t rounds, float a, float b);
 };

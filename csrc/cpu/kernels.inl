@@ -1,15 +1,32 @@
 // All kernels for one instruction set. The including file defines PYOIP_LANES and
 // PYOIP_ISA_NAME; everything has internal linkage, so that sets never mix.
+#include <sched.h>
+
+#include <utility>
+
 #include "kernels.hpp"
+#include "winograd.hpp"
 
 namespace pyoip::cpu {
 namespace {
 
 #include "vector.inl"
 
-#include "conv_forward.inl"
+#include "activation.inl"
+
+#include "team.inl"
+
+#include "pool.inl"
+
+#include "conv_direct.inl"
+
+#include "conv_winograd.inl"
+
+#include "forward.inl"
 
 #include "conv_backward.inl"
+
+#include "image_gradient.inl"
 
 #include "first_layer.inl"
 
@@ -19,7 +36,8 @@ namespace {
 
 #include "peak.inl"
 
-constexpr Kernels kKernels{PYOIP_ISA_NAME, PYOIP_LANES, score, activations, gradient, ascend, multiply_adds};
+constexpr Kernels kKernels{PYOIP_ISA_NAME, PYOIP_LANES, score,   activations,  gradient,
+                           ascend,         assist,      dismiss, multiply_adds};
 
 }  // namespace
 }  // namespace pyoip::cpu

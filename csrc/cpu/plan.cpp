@@ -5,10 +5,13 @@
 #include <new>
 #include <stdexcept>
 
+#include "winograd.hpp"
+
 namespace pyoip::cpu {
 namespace {
 
 int round_up(int value, int step) { return (value + step - 1) / step * step; }
+int divide_up(int value, int by) { return (value + by - 1) / by; }
 
 void* allocate(std::size_t bytes) {
     const std::size_t size = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
@@ -24,6 +27,22 @@ int reach(int used, int stride, int kernel, int pad, int available) {
     return std::min((used - 1) * stride + kernel - pad, available);
 }
 
+// Channels from which Winograd's transformations are paid for by the products they save.
+constexpr int kFewestChannels = 8;
+
+Method choose_method(const ConvLayer& s, const LayerPlan& p, Precision precision) {
+    if (s.kernel_h != 3 || s.kernel_w != 3 || s.stride_h != 1 || s.stride_w != 1) return Method::direct;
+    if (s.in_channels < kFewestChannels || s.maps < kFewestChannels) return Method::direct;
+    const auto products = [&](int m) {
+        return divide_up(p.out_height, m) * divide_up(p.out_width, m) * (m + 2) * (m + 2);
+    };
+    if (precision == Precision::fast && products(5) < products(2)) return Method::winograd5;
+    return products(2) < 9 * p.positions * 3 / 4 ? Method::winograd2 : Method::direct;
+}
+
+int tile_side(Method method) { return method == Method::winograd5 ? 5 : 2; }
+int points(Method method) { return (tile_side(method) + 2) * (tile_side(method) + 2); }
+
 }  // namespace
 
 void OwnedPlan::Free::operator()(void* p) const { release(p); }
@@ -33,8 +52,8 @@ Memory::~Memory() { release(data_); }
 
 class PlanBuilder {
 public:
-    PlanBuilder(OwnedPlan& owner, const Stack& stack, int lanes)
-        : owner_(owner), plan_(owner.plan_), stack_(stack), lanes_(lanes) {}
+    PlanBuilder(OwnedPlan& owner, const Stack& stack, int lanes, Precision precision)
+        : owner_(owner), plan_(owner.plan_), stack_(stack), lanes_(lanes), precision_(precision) {}
 
     void build() {
         const int count = int(stack_.layers.size());
@@ -46,11 +65,15 @@ public:
         plan_.layer_count = count;
         plan_.layers = owner_.layers_.data();
         crop();
+        for (int l = 0; l < count; ++l) measure(l);
         for (int l = 0; l < count; ++l) {
             lay_out(l);
             if (l > 0) pack_rows(l);
             if (l == 0 && l < target()) pack_patches();
-            pack_forward(l);
+            if (at(l).method == Method::direct)
+                pack_direct(l);
+            else
+                pack_winograd(l);
         }
         if (target() == 0) lay_out_planes();
         share_workspace();
@@ -61,6 +84,7 @@ private:
     Plan& plan_;
     const Stack& stack_;
     const int lanes_;
+    const Precision precision_;
 
     int target() const { return int(stack_.layers.size()) - 1; }
     LayerPlan& at(int l) { return owner_.layers_[std::size_t(l)]; }
@@ -90,23 +114,42 @@ private:
         }
     }
 
-    void lay_out(int l) {
+    void measure(int l) {
         const ConvLayer& s = from(l);
         LayerPlan& p = at(l);
         p.in_channels = s.in_channels;
         p.in_padded = l == 0 ? s.in_channels : round_up(s.in_channels, lanes_);
+        p.maps = s.maps, p.maps_padded = round_up(s.maps, lanes_);
         p.pad_top = s.pad_top, p.pad_left = s.pad_left;
         p.kernel_h = s.kernel_h, p.kernel_w = s.kernel_w;
         p.stride_h = s.stride_h, p.stride_w = s.stride_w;
-        p.padded_h = (p.out_height - 1) * s.stride_h + s.kernel_h;
-        p.padded_w = (p.out_width - 1) * s.stride_w + s.kernel_w;
-        p.maps = s.maps, p.maps_padded = round_up(s.maps, lanes_);
         p.positions = p.out_height * p.out_width;
         p.pooled = p.pooled_height * p.pooled_width;
         p.activation = s.activation, p.slope = s.slope;
-        p.pool = s.pool, p.places = s.pool_h * s.pool_w, p.pool_w = s.pool_w;
+        p.pool = s.pool, p.places = s.pool == Pool::max ? s.pool_h * s.pool_w : 1, p.pool_w = s.pool_w;
+        p.pool_share = 1.0f / float(s.pool_h * s.pool_w);
+        p.quads = s.pool == Pool::max && s.pool_h == 2 && s.pool_w == 2 && s.pool_stride_h == 2 &&
+                  s.pool_stride_w == 2 && p.out_height == 2 * p.pooled_height &&
+                  p.out_width == 2 * p.pooled_width && s.pool_top == 0 && s.pool_left == 0;
+        const bool pooled = s.pool != Pool::average;
+        p.cell_rows = pooled ? p.pooled_height : p.out_height;
+        p.cell_columns = pooled ? p.pooled_width : p.out_width;
+        p.cells = p.cell_rows * p.cell_columns;
+        p.method = choose_method(s, p, precision_);
+        // Winograd's tiles may hang over the end: into zeros, for outputs that nobody keeps.
+        const int side = p.method == Method::direct ? 1 : tile_side(p.method);
+        p.tile_columns = divide_up(p.out_width, side);
+        p.tiles = p.tile_columns * divide_up(p.out_height, side);
+        p.padded_h = (round_up(p.out_height, side) - 1) * s.stride_h + s.kernel_h;
+        p.padded_w = (round_up(p.out_width, side) - 1) * s.stride_w + s.kernel_w;
         p.in_floats = std::int64_t(p.padded_h) * p.padded_w * p.in_padded;
+    }
 
+    static int offset(const LayerPlan& p, int y, int x) { return (y * p.padded_w + x) * p.in_padded; }
+
+    void lay_out(int l) {
+        const ConvLayer& s = from(l);
+        LayerPlan& p = at(l);
         auto* in = keep<std::int32_t>(p.positions);
         for (int i = 0; i < p.positions; ++i)
             in[i] = offset(p, i / p.out_width * s.stride_h, i % p.out_width * s.stride_w);
@@ -114,23 +157,13 @@ private:
 
         auto* next = keep<std::int32_t>(p.pooled);
         auto* out = keep<std::int32_t>(p.positions);
-        if (l < target()) fill_next(l, next);
+        for (int i = 0; l < target() && i < p.pooled; ++i)
+            next[i] = offset(at(l + 1), i / p.pooled_width + from(l + 1).pad_top,
+                             i % p.pooled_width + from(l + 1).pad_left);
         for (int i = 0; i < p.positions; ++i)
             out[i] = l < target() && s.pool == Pool::none ? next[i] : i * p.maps_padded;
         p.next_offset = next, p.out_offset = out;
         lay_out_windows(l);
-    }
-
-    static int offset(const LayerPlan& p, int y, int x) { return (y * p.padded_w + x) * p.in_padded; }
-
-    void fill_next(int l, std::int32_t* next) {
-        const LayerPlan& p = at(l);
-        const ConvLayer& above = from(l + 1);
-        LayerPlan q{};  // the next layer's geometry, which is laid out after this one
-        q.in_padded = p.maps_padded;
-        q.padded_w = (at(l + 1).out_width - 1) * above.stride_w + above.kernel_w;
-        for (int i = 0; i < p.pooled; ++i)
-            next[i] = offset(q, i / p.pooled_width + above.pad_top, i % p.pooled_width + above.pad_left);
     }
 
     void lay_out_windows(int l) {
@@ -149,7 +182,8 @@ private:
         }
         for (int k = 0; k < p.places; ++k)
             step[k] = offset(p, k / s.pool_w * s.stride_h, k % s.pool_w * s.stride_w);
-        p.windows = windows, p.pool_at = first, p.place_step = step;
+        p.windows = windows, p.place_step = step;
+        p.cell_offset = s.pool == Pool::average ? p.in_offset : first;
     }
 
     static float weight(const ConvLayer& s, int map, int channel, int y, int x) {
@@ -157,8 +191,29 @@ private:
         return s.weights[std::size_t(row * s.kernel_w + x)];
     }
 
+    // [block of channel vectors][item][vectors * lanes], value(map, item) for every real map.
+    template <class Value>
+    const float* pack_blocks(const LayerPlan& p, std::int64_t items, const Value& value) {
+        auto* packed = keep<float>(items * p.maps_padded);
+        float* to = packed;
+        for (int first = 0; first < p.maps_padded;) {
+            const int block = std::min(kBlockVectors * lanes_, p.maps_padded - first);
+            for (std::int64_t item = 0; item < items; ++item)
+                for (int i = 0; i < block; ++i, ++to)
+                    if (first + i < p.maps) *to = value(first + i, item);
+            first += block;
+        }
+        return packed;
+    }
+
+    const float* pack_bias(const ConvLayer& s, const LayerPlan& p) {
+        auto* bias = keep<float>(p.maps_padded);
+        std::copy(s.bias.begin(), s.bias.end(), bias);
+        return bias;
+    }
+
     // Whole kernel rows are one run where no padding channels lie between the pixels.
-    void pack_forward(int l) {
+    void pack_direct(int l) {
         const ConvLayer& s = from(l);
         LayerPlan& p = at(l);
         const bool whole = p.in_padded == p.in_channels;
@@ -168,23 +223,37 @@ private:
         for (int r = 0; r < p.runs; ++r)
             runs[r] = whole ? offset(p, r, 0) : offset(p, r / s.kernel_w, r % s.kernel_w);
         p.run_offset = runs;
+        p.bias = pack_bias(s, p);
+        p.forward_weights =
+            pack_blocks(p, std::int64_t(p.runs) * p.run_length, [&](int map, std::int64_t item) {
+                const int channel = int(item % s.in_channels), tap = int(item / s.in_channels);
+                return weight(s, map, channel, tap / s.kernel_w, tap % s.kernel_w);
+            });
+    }
 
-        const std::int64_t taps = std::int64_t(p.runs) * p.run_length;
-        auto* packed = keep<float>(taps * p.maps_padded);
-        auto* bias = keep<float>(p.maps_padded);
-        std::copy(s.bias.begin(), s.bias.end(), bias);
-        float* at_block = packed;
-        for (int first = 0; first < p.maps_padded;) {
-            const int block = std::min(kBlockVectors * lanes_, p.maps_padded - first);
-            for (std::int64_t t = 0; t < taps; ++t) {
-                const int channel = int(t % s.in_channels), tap = int(t / s.in_channels);
-                for (int i = 0; i < block; ++i, ++at_block)
-                    if (first + i < s.maps)
-                        *at_block = weight(s, first + i, channel, tap / s.kernel_w, tap % s.kernel_w);
-            }
-            first += block;
-        }
-        p.forward_weights = packed, p.bias = bias;
+    void pack_winograd(int l) {
+        if (at(l).method == Method::winograd5)
+            pack_transformed<5>(l);
+        else
+            pack_transformed<2>(l);
+    }
+
+    template <int M>
+    void pack_transformed(int l) {
+        const ConvLayer& s = from(l);
+        LayerPlan& p = at(l);
+        constexpr int side = Winograd<M>::kSide;
+        p.bias = pack_bias(s, p);
+        p.forward_weights =
+            pack_blocks(p, std::int64_t(side) * side * s.in_channels, [&](int map, std::int64_t item) {
+                const int channel = int(item % s.in_channels), point = int(item / s.in_channels);
+                double value = 0.0;
+                for (int y = 0; y < 3; ++y)
+                    for (int x = 0; x < 3; ++x)
+                        value += kWinograd<M>.g[point / side][y] * kWinograd<M>.g[point % side][x] *
+                                 double(weight(s, map, channel, y, x));
+                return float(value);
+            });
     }
 
     void pack_rows(int l) {
@@ -205,14 +274,25 @@ private:
         const ConvLayer& s = from(0);
         LayerPlan& p = at(0);
         // Average pooling is undone on the convolution's grid, so only a maximum has places.
-        const int high = s.pool == Pool::max ? s.pool_h : 1, wide = s.pool == Pool::max ? s.pool_w : 1;
+        const bool maximum = s.pool == Pool::max;
+        const int high = maximum ? s.pool_h : 1, wide = maximum ? s.pool_w : 1;
         p.patch_rows = (high - 1) * s.stride_h + s.kernel_h;
         p.patch_row_length = ((wide - 1) * s.stride_w + s.kernel_w) * s.in_channels;
         p.patch_floats = round_up(p.patch_rows * p.patch_row_length, lanes_);
-        auto* patches = keep<float>(std::int64_t(p.maps_padded) * high * wide * p.patch_floats);
+        p.cell_step_rows = s.stride_h * (maximum ? s.pool_stride_h : 1);
+        p.cell_step_floats = s.stride_w * (maximum ? s.pool_stride_w : 1) * s.in_channels;
+        p.phases = divide_up(p.patch_row_length, p.cell_step_floats);
+        // Padded pooling windows hang over the edges, with zeros only.
+        const int above = s.pool_top * s.stride_h, before = s.pool_left * s.stride_w;
+        const int last_row = (p.cell_rows - 1) * p.cell_step_rows + p.patch_rows;
+        const int last = (p.cell_columns - 1) * p.cell_step_floats + p.patch_row_length;
+        p.lines = std::max(last_row, above + p.padded_h);
+        p.line_floats = round_up(std::max(last, (before + p.padded_w) * s.in_channels), lanes_);
+        p.lead = std::int64_t(above + s.pad_top) * p.line_floats + (before + s.pad_left) * s.in_channels;
+        auto* patches = keep<float>(std::int64_t(p.maps_padded) * (p.places + 1) * p.patch_floats);
         for (int m = 0; m < s.maps; ++m)
-            for (int place = 0; place < high * wide; ++place) {
-                float* patch = patches + (std::int64_t(m) * high * wide + place) * p.patch_floats;
+            for (int place = 0; place < p.places; ++place) {
+                float* patch = patches + (std::int64_t(m) * (p.places + 1) + place) * p.patch_floats;
                 const int top = place / wide * s.stride_h, left = place % wide * s.stride_w;
                 for (int y = 0; y < s.kernel_h; ++y)
                     for (int x = 0; x < s.kernel_w; ++x)
@@ -242,34 +322,38 @@ private:
             used += (floats + 2 * lanes_ + 15) / 16 * 16;  // slack for reads of whole vectors
             return start;
         };
-        std::int64_t dense = 0, entries = at(target()).positions, buckets = entries;
+        std::int64_t dense = 0, entries = at(target()).positions, buckets = entries, scratch = 0;
         for (int l = 0; l <= target(); ++l) {
             LayerPlan& p = at(l);
             const bool lower = l < target();
-            // Padded pooling windows hang over the image gradient's edges, with zeros only.
-            const std::int64_t lead = l == 0 ? std::max(0, -p.pool_at[0]) : 0;
-            const std::int64_t hang = l == 0 && lower ? overhang(p) : 0;
             p.input = take(p.in_floats);
-            p.gradient = take(lead + p.in_floats + hang) + (lead + 15) / 16 * 16;
-            used += (lead + 15) / 16 * 16;
+            p.gradient = take(l > 0 ? p.in_floats : 0);
             const std::int64_t grid = std::int64_t(p.positions) * p.maps_padded;
+            const std::int64_t codes = std::int64_t(p.cells) * p.maps_padded;
             p.output = take(!lower || p.pool != Pool::none ? grid : 0);
-            p.argmax = take(lower && p.pool == Pool::max ? std::int64_t(p.pooled) * p.maps_padded : 0);
+            p.codes = take(lower ? codes / 4 : 0);
+            p.old_codes = take(lower ? codes / 4 : 0);
             if (lower && p.pool == Pool::average) dense = std::max(dense, grid);
             if (lower && l > 0) {
-                const std::int64_t routed = p.pool == Pool::average ? p.positions : p.pooled;
-                entries = std::max(entries, routed * p.maps);
-                buckets = std::max(buckets, routed * (p.pool == Pool::max ? p.places : 1));
+                entries = std::max(entries, 2 * std::int64_t(p.cells) * p.maps);
+                buckets = std::max(buckets, 2 * std::int64_t(p.cells) * p.maps);
             }
+            if (p.method != Method::direct)
+                scratch = std::max<std::int64_t>(scratch, std::int64_t(points(p.method)) * kMostTiles *
+                                                              (p.in_padded + kBlockVectors * lanes_));
         }
         plan_.dense = take(dense);
         plan_.entries = take(2 * entries);
-        plan_.buckets = take(3 * buckets);
+        plan_.buckets = take(4 * buckets);
+        plan_.decision = take(16);
+        plan_.question = take(16);
         share_target(take);
-        plan_.image = take(plan_.pitch);
+        plan_.images = take(2 * plan_.pitch);
         plan_.velocity = take(plan_.pitch);
         plan_.step = take(plan_.pitch);
         plan_.blur = take(2 * plan_.width);
+        plan_.scratch_floats = (scratch + 15) / 16 * 16;
+        plan_.scratch = take(kHalves * plan_.scratch_floats);
         plan_.floats = used;
         if (used > std::int64_t(1) << 31) throw std::length_error("the stack needs more than 8 GiB a thread");
     }
@@ -279,23 +363,25 @@ private:
         const LayerPlan& t = at(target());
         plan_.map_values = take(t.positions);
         plan_.map_gradient = take(t.positions);
-        if (target() != 0) return;
+        plan_.old_map_gradient = take(t.positions);
+        if (target() > 0) {
+            const LayerPlan& first = at(0);
+            plan_.half_floats = round_up(first.lines * first.line_floats, 16);
+            plan_.halves = take(kHalves * plan_.half_floats);
+            plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats, 16);
+            plan_.strips = take(kHalves * plan_.strip_floats);
+            return;
+        }
         plan_.map_values = take(std::int64_t(t.out_height) * t.map_width);
         const std::int64_t plane = std::int64_t(t.padded_h) * t.plane_width;
         plan_.planes = take(plane * t.in_channels);
         plan_.plane_gradient = take(plane * t.in_channels);
         plan_.spread = take(std::int64_t(t.spread_h) * t.spread_w);
     }
-
-    // Floats that a patch of the last windows reaches past the end of the image buffer.
-    static std::int64_t overhang(const LayerPlan& p) {
-        std::int64_t last = 0;
-        for (int i = 0; i < p.pooled; ++i) last = std::max<std::int64_t>(last, p.pool_at[i]);
-        const std::int64_t row = std::int64_t(p.padded_w) * p.in_padded;
-        return std::max<std::int64_t>(0, last + (p.patch_rows - 1) * row + p.patch_row_length - p.in_floats);
-    }
 };
 
-OwnedPlan::OwnedPlan(const Stack& stack, int lanes) { PlanBuilder(*this, stack, lanes).build(); }
+OwnedPlan::OwnedPlan(const Stack& stack, int lanes, Precision precision) {
+    PlanBuilder(*this, stack, lanes, precision).build();
+}
 
 }  // namespace pyoip::cpu

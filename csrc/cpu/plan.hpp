@@ -6,6 +6,12 @@
 // channels rounded up to whole vectors, except in the first layer, which keeps 1 or 3.
 // Gradients use buffers of the same shape. Only the positions that reach the target's
 // outputs exist at all: every lower layer is cropped to them.
+//
+// Cells and codes. What a lower layer hands on, it hands on cell by cell: a cell is a pooling
+// window of a maximum, or a position of the convolution where nothing pools or an average
+// does. For each cell and map a byte says which of the cell's places went through, or, with
+// the value `places`, that the activation function let nothing through. Codes are all that the
+// way back needs to know of the way there.
 #pragma once
 
 #include <cstddef>
@@ -17,15 +23,26 @@
 
 namespace pyoip::cpu {
 
-constexpr int kTile = 6;          // positions in registers at a time
 constexpr int kBlockVectors = 2;  // channel vectors in registers at a time
 constexpr int kAlign = 64;        // bytes
+constexpr int kMostLayers = 4;
+constexpr int kMostMaps = 256;
+constexpr int kMostPlaces = 9;
+constexpr int kMostPatch = 368;  // a 7x7 kernel at stride 2 under a 3x3 maximum over RGB: 11 * 11 * 3
+constexpr int kHalves = 2;       // of an image's work, for two threads
+constexpr int kMostTiles = 8;    // Winograd's, between their transformations
+
+// Positions in registers at a time: with two vectors of maps the sums fill most of the 16
+// registers of narrower sets, and half of AVX-512's 32, where a vector of broadcasts is cheap.
+constexpr int tile_positions(int lanes) { return lanes == 16 ? 8 : 6; }
 
 // Positions y0 <= y < y1, x0 <= x < x1 of the convolution; `place` is the number of (y0, x0) in
 // the whole window, which padding may have cut.
 struct Window {
     std::int32_t y0, y1, x0, x1, place;
 };
+
+enum class Method : int { direct, winograd2, winograd5 };  // conv_direct.inl, conv_winograd.inl
 
 // Plain pointers and numbers only: this is all that the per-instruction-set files see.
 struct LayerPlan {
@@ -36,27 +53,38 @@ struct LayerPlan {
     Activation activation;
     float slope;
     Pool pool;
-    int places, pool_w;                       // of a pooling window (1 without)
+    bool quads;                               // a 2x2 maximum that tiles the convolution
+    int places, pool_w;                       // of a maximum's window (1 without)
+    float pool_share;                         // of each value in an average
     int pooled_height, pooled_width, pooled;  // cropped; equal to out_* without a pool
+    int cells, cell_rows, cell_columns;       // see above
 
     // Forward: runs of floats that are contiguous in the input and in the packed weights.
+    Method method;
     int runs, run_length;
-    const std::int32_t* run_offset;   // (runs) from a window's first float
-    const float* forward_weights;     // [block of channel vectors][run][i][vectors * lanes]
+    const std::int32_t* run_offset;  // (runs) from a window's first float
+    // direct: [block of channel vectors][run][i][vectors * lanes]
+    // Winograd: [block of channel vectors][point][channel][vectors * lanes]
+    const float* forward_weights;
     const float* bias;                // (maps_padded)
     const std::int32_t* in_offset;    // (positions) a window's first float in the input
     const std::int32_t* out_offset;   // (positions) where the maps go
     const std::int32_t* next_offset;  // (pooled) in the next layer's input; not in the target
     const Window* windows;            // (pooled)
+    int tiles, tile_columns;          // Winograd's
 
     // Backward, and the target's single map: rows of kernel_w * in_padded floats.
-    const float* rows;               // (kernel_h, maps, kernel_w * in_padded); not in layer 1
-    const std::int32_t* pool_at;     // (pooled) input offset of the window's first place
-    const std::int32_t* place_step;  // (places) input offset of a place from the first
+    const float* rows;                // (kernel_h, maps, kernel_w * in_padded); not in layer 1
+    const std::int32_t* cell_offset;  // (cells) input offset of the cell's first place
+    const std::int32_t* place_step;   // (places) input offset of a place from the first
 
     // Layer 1 below the target: what one routed value adds to the image.
     int patch_rows, patch_row_length, patch_floats;  // patch_floats in whole vectors
-    const float* patches;                            // (maps_padded, places, patch_floats)
+    const float* patches;  // (maps_padded, places + 1, patch_floats); the last place's are zeros
+    int phases;            // patches of cells that are this far apart in a row do not overlap
+    int cell_step_rows, cell_step_floats;  // in the image, from a cell to the next
+    int lines, line_floats;                // of the image's gradient with its border
+    std::int64_t lead;                     // from its start to the image's first pixel
 
     // Layer 1 as the target: planes instead of channels-last.
     const float* raw_weights;  // (maps, in_channels, kernel_h, kernel_w)
@@ -64,9 +92,10 @@ struct LayerPlan {
     int map_width;             // row pitch of the map, in whole vectors
     int spread_h, spread_w;    // of the map's gradient, spread by the stride, with its border
 
-    // Offsets in floats into a thread's workspace.
-    std::int64_t input, gradient, output, argmax;
-    std::int64_t in_floats;  // of input, and of gradient
+    // Offsets in floats into an image's workspace.
+    std::int64_t input, gradient, output;
+    std::int64_t codes, old_codes;  // bytes (cells, maps_padded)
+    std::int64_t in_floats;         // of input, and of gradient
 };
 
 struct Plan {
@@ -76,19 +105,23 @@ struct Plan {
     int layer_count;
     const LayerPlan* layers;
 
-    // Offsets in floats into a thread's workspace, which starts as zeros.
-    std::int64_t dense;                           // gradient on a convolution's grid (average pooling)
-    std::int64_t entries, buckets;                // routed values, see conv_backward.inl
-    std::int64_t map_values, map_gradient;        // of the target's one map
-    std::int64_t planes, plane_gradient, spread;  // layer 1 as the target
-    std::int64_t image, velocity, step, blur;     // of the ascent
-    std::int64_t floats;                          // all together
+    // Offsets in floats into an image's workspace, which starts as zeros.
+    std::int64_t dense;                                       // gradient on an average pool's grid
+    std::int64_t entries, buckets, decision;                  // routed values, see conv_backward.inl
+    std::int64_t map_values, map_gradient, old_map_gradient;  // of the target's one map
+    std::int64_t question;                                    // for the second thread
+    std::int64_t halves, half_floats;                         // the image's gradient, in two parts,
+    std::int64_t strips, strip_floats;                        // and a row of patches for each
+    std::int64_t planes, plane_gradient, spread;              // layer 1 as the target
+    std::int64_t images, velocity, step, blur;                // of the ascent; two images
+    std::int64_t scratch, scratch_floats;                     // kHalves times, one for each thread
+    std::int64_t floats;                                      // all together
 };
 
 // A plan and what its pointers point at.
 class OwnedPlan {
 public:
-    OwnedPlan(const Stack& stack, int lanes);
+    OwnedPlan(const Stack& stack, int lanes, Precision precision);
     OwnedPlan(const OwnedPlan&) = delete;
     OwnedPlan& operator=(const OwnedPlan&) = delete;
 

@@ -54,7 +54,7 @@ class CpuEngine:
         self.stack = stack
         self.threads = default_threads(threads)
         try:
-            self._core = _cpu.Engine(stack.input_shape, [_described(x) for x in stack.layers])
+            self._core = _cpu.Engine(stack.input_shape, [_described(x) for x in stack.layers], "exact")
         except ValueError as error:
             raise UnsupportedLayer(f"{error}; {PLAIN_ENGINE}") from None
 
