@@ -19,20 +19,15 @@ private:
     std::uint8_t* bytes(std::int64_t at) const { return reinterpret_cast<std::uint8_t*>(memory + at); }
 };
 
-// The image (C, H, W) into the first layer's padded, channels-last buffer.
+// The image (C, H, W) into the first layer's padded planes.
 static void load_image(const Plan& plan, const float* image, float* memory) {
     const LayerPlan& p = plan.layers[0];
-    float* in = memory + p.input;
     for (int c = 0; c < plan.channels; ++c)
-        for (int y = 0; y < p.in_height; ++y) {
-            const float* row = image + (std::int64_t(c) * plan.height + y) * plan.width;
-            float* to = in + (std::int64_t(y + p.pad_top) * p.padded_w + p.pad_left) * plan.channels + c;
-            if (plan.channels == 1) {
-                __builtin_memcpy(to, row, std::size_t(p.in_width) * sizeof(float));
-                continue;
-            }
-            for (int x = 0; x < p.in_width; ++x) to[std::int64_t(x) * plan.channels] = row[x];
-        }
+        for (int y = 0; y < p.in_height; ++y)
+            __builtin_memcpy(
+                memory + p.input + (std::int64_t(c) * p.padded_h + y + p.pad_top) * p.padded_w + p.pad_left,
+                image + (std::int64_t(c) * plan.height + y) * plan.width,
+                std::size_t(p.in_width) * sizeof(float));
 }
 
 // All positions of a layer, activated by `kind`, to out + out_offset.
@@ -40,6 +35,7 @@ static void convolve(const Work& w, int l, Activation kind, float* out) {
     const LayerPlan& p = w.layer(l);
     switch (p.method) {
         case Method::direct: return convolve_direct(p, w.team.share(p.positions), w.input(l), kind, out);
+        case Method::narrow: return convolve_narrow(p, w.team.share(p.tile_rows), w.input(l), kind, out);
         case Method::winograd2:
             return convolve_winograd<2>(p, w.team.share(p.tiles), w.input(l), kind, w.scratch(), out);
         case Method::winograd5:
@@ -52,13 +48,12 @@ static void forward_layer(const Work& w, int l) {
     const LayerPlan& p = w.layer(l);
     float* next = w.input(l + 1);
     std::uint8_t* codes = w.codes(l);
-    if (p.quads && p.method != Method::winograd5) {
-        if (p.method == Method::direct)
-            convolve_and_pool(p, w.team.share(p.cells), w.input(l), next, codes);
-        else
-            convolve_winograd_and_pool(p, w.team.share(p.tiles), w.input(l), w.scratch(), next, codes);
-        return;
-    }
+    if (p.quads && p.method == Method::direct)
+        return convolve_and_pool(p, w.team.share(p.cells), w.input(l), next, codes);
+    if (p.quads && p.method == Method::narrow)
+        return convolve_narrow_and_pool(p, w.team.share(p.tile_rows), w.input(l), next, codes);
+    if (p.quads && p.method == Method::winograd2)
+        return convolve_winograd_and_pool(p, w.team.share(p.tiles), w.input(l), w.scratch(), next, codes);
     switch (p.pool) {
         case Pool::none:
             convolve(w, l, p.activation, next);

@@ -10,18 +10,20 @@
 // Sums in flight: enough to hide the latency of a multiply-add.
 constexpr int chains(int vectors) { return vectors >= 4 ? 1 : vectors >= 2 ? 2 : 4; }
 
+// `kernels`: a chunk of the table, (places + 1, maps_padded, N * lanes).
 template <int N>
-static void gather_patch(const LayerPlan& p, const float* values, const std::uint8_t* code,
-                         const float* patches, float* patch) {
+static void gather_chunk(int maps, const float* values, const std::uint8_t* code, const float* kernels,
+                         float* patch) {
     constexpr int C = chains(N);
-    const std::int64_t pitch = std::int64_t(p.places + 1) * p.patch_floats;
+    const std::int64_t pitch = std::int64_t(maps) * N * kLanes;
     Vec acc[C][N] = {};
-    for (int m = 0; m < p.maps_padded; m += C)
-        for (int k = 0; k < C; ++k) {
-            const float* kernel = patches + (m + k) * pitch + code[m + k] * std::int64_t(p.patch_floats);
+    for (int m = 0; m < maps; m += C, kernels += C * N * kLanes)
+        unrolled<C>([&](auto chain) {
+            constexpr int k = decltype(chain)::value;
+            const float* kernel = kernels + code[m + k] * pitch + k * N * kLanes;
             const Vec value = splat(values[m + k]);
             for (int i = 0; i < N; ++i) acc[k][i] += value * load(kernel + i * kLanes);
-        }
+        });
     for (int i = 0; i < N; ++i) {
         Vec all = acc[0][i];
         for (int k = 1; k < C; ++k) all += acc[k][i];
@@ -29,17 +31,17 @@ static void gather_patch(const LayerPlan& p, const float* values, const std::uin
     }
 }
 
-static void gather_whole_patch(const LayerPlan& p, const float* values, const std::uint8_t* code,
-                               float* patch) {
-    constexpr int most = 8;
-    const float* patches = p.patches;
+static void gather_patch(const LayerPlan& p, const float* values, const std::uint8_t* code, float* patch) {
+    const float* kernels = p.patches;
+    const std::int64_t each = std::int64_t(p.places + 1) * p.maps_padded * kLanes;
     int vectors = p.patch_floats / kLanes;
-    for (; vectors >= most; vectors -= most) {
-        gather_patch<most>(p, values, code, patches, patch);
-        patches += most * kLanes, patch += most * kLanes;
+    for (; vectors >= kPatchVectors; vectors -= kPatchVectors) {
+        gather_chunk<kPatchVectors>(p.maps_padded, values, code, kernels, patch);
+        kernels += kPatchVectors * each, patch += kPatchVectors * kLanes;
     }
-    with_count<most - 1>(vectors,
-                         [&](auto n) { gather_patch<decltype(n)::value>(p, values, code, patches, patch); });
+    with_count<kPatchVectors - 1>(vectors, [&](auto n) {
+        gather_chunk<decltype(n)::value>(p.maps_padded, values, code, kernels, patch);
+    });
 }
 
 // lines (patch_rows, line_floats) += the phases of a strip.
@@ -52,25 +54,40 @@ static void add_strip(const LayerPlan& p, const float* strip, float* lines) {
     }
 }
 
+// strip [phase][patch row][line_floats] from the patches of a row of cells.
+static void lay_patches(const LayerPlan& p, const float* patches, float* strip) {
+    const std::int64_t size = std::int64_t(p.patch_rows) * p.line_floats;
+    for (int column = 0, phase = 0; column < p.cell_columns; ++column) {
+        float* to = strip + phase * size + column * p.cell_step_floats;
+        const float* patch = patches + std::int64_t(column) * p.patch_floats;
+        if (p.patch_row_length == 4) {  // a 3x3 kernel under a 2x2 maximum, in one channel
+            for (int y = 0; y < p.patch_rows; ++y)
+                __builtin_memcpy(to + y * p.line_floats, patch + 4 * y, 16);
+        } else {
+            for (int y = 0; y < p.patch_rows; ++y)
+                copy_floats(to + y * p.line_floats, patch + y * p.patch_row_length, p.patch_row_length);
+        }
+        phase = phase + 1 < p.phases ? phase + 1 : 0;
+    }
+}
+
 // One half of the image's gradient, (lines, line_floats).
 static void image_half(const Work& w, int half) {
-    const LayerPlan& p = w.layer(0);
+    const LayerPlan p = w.layer(0);  // a copy, which no store can be thought to change
     const Source s = source_of(w, 0);
     float* lines = w.memory + w.plan.halves + half * w.plan.half_floats;
     float* strip = w.memory + w.plan.strips + half * w.plan.strip_floats;
-    float room[kMostMaps], patch[kMostPatch];
+    float* patches = w.memory + w.plan.patches + half * w.plan.patches_floats;
+    float room[kMostMaps];
     clear(lines, w.plan.half_floats);
     const Range rows = part(p.cell_rows, half, kHalves);
     for (int row = rows.begin; row < rows.end; ++row) {
         for (int column = 0; column < p.cell_columns; ++column) {
             const int q = row * p.cell_columns + column;
-            gather_whole_patch(p, gated(p, s, q, room), s.codes + std::int64_t(q) * p.maps_padded, patch);
-            float* to = strip + std::int64_t(column % p.phases) * p.patch_rows * p.line_floats +
-                        std::int64_t(column) * p.cell_step_floats;
-            for (int y = 0; y < p.patch_rows; ++y)
-                copy_floats(to + std::int64_t(y) * p.line_floats, patch + y * p.patch_row_length,
-                            p.patch_row_length);
+            gather_patch(p, gated(p, s, q, room), s.codes + std::int64_t(q) * p.maps_padded,
+                         patches + column * p.patch_floats);
         }
+        lay_patches(p, patches, strip);
         add_strip(p, strip, lines + std::int64_t(row) * p.cell_step_rows * p.line_floats);
     }
 }

@@ -22,6 +22,8 @@ namespace {
 
 #include "conv_winograd.inl"
 
+#include "conv_narrow.inl"
+
 #include "forward.inl"
 
 #include "conv_backward.inl"

@@ -30,8 +30,9 @@ int reach(int used, int stride, int kernel, int pad, int available) {
 // Channels from which Winograd's transformations are paid for by the products they save.
 constexpr int kFewestChannels = 8;
 
-Method choose_method(const ConvLayer& s, const LayerPlan& p, Precision precision) {
+Method choose_method(const ConvLayer& s, const LayerPlan& p, bool first, Precision precision) {
     if (s.kernel_h != 3 || s.kernel_w != 3 || s.stride_h != 1 || s.stride_w != 1) return Method::direct;
+    if (first) return Method::narrow;
     if (s.in_channels < kFewestChannels || s.maps < kFewestChannels) return Method::direct;
     const auto products = [&](int m) {
         return divide_up(p.out_height, m) * divide_up(p.out_width, m) * (m + 2) * (m + 2);
@@ -70,10 +71,7 @@ public:
             lay_out(l);
             if (l > 0) pack_rows(l);
             if (l == 0 && l < target()) pack_patches();
-            if (at(l).method == Method::direct)
-                pack_direct(l);
-            else
-                pack_winograd(l);
+            pack_weights(l);
         }
         if (target() == 0) lay_out_planes();
         share_workspace();
@@ -118,7 +116,7 @@ private:
         const ConvLayer& s = from(l);
         LayerPlan& p = at(l);
         p.in_channels = s.in_channels;
-        p.in_padded = l == 0 ? s.in_channels : round_up(s.in_channels, lanes_);
+        p.in_padded = l == 0 ? 1 : round_up(s.in_channels, lanes_);
         p.maps = s.maps, p.maps_padded = round_up(s.maps, lanes_);
         p.pad_top = s.pad_top, p.pad_left = s.pad_left;
         p.kernel_h = s.kernel_h, p.kernel_w = s.kernel_w;
@@ -135,14 +133,16 @@ private:
         p.cell_rows = pooled ? p.pooled_height : p.out_height;
         p.cell_columns = pooled ? p.pooled_width : p.out_width;
         p.cells = p.cell_rows * p.cell_columns;
-        p.method = choose_method(s, p, precision_);
+        p.method = choose_method(s, p, l == 0, precision_);
         // Winograd's tiles may hang over the end: into zeros, for outputs that nobody keeps.
         const int side = p.method == Method::direct ? 1 : tile_side(p.method);
         p.tile_columns = divide_up(p.out_width, side);
-        p.tiles = p.tile_columns * divide_up(p.out_height, side);
+        p.tile_rows = divide_up(p.out_height, side);
+        p.tiles = p.tile_rows * p.tile_columns;
         p.padded_h = (round_up(p.out_height, side) - 1) * s.stride_h + s.kernel_h;
         p.padded_w = (round_up(p.out_width, side) - 1) * s.stride_w + s.kernel_w;
-        p.in_floats = std::int64_t(p.padded_h) * p.padded_w * p.in_padded;
+        const int planes = l == 0 ? s.in_channels : 1;
+        p.in_floats = std::int64_t(planes) * p.padded_h * p.padded_w * p.in_padded;
     }
 
     static int offset(const LayerPlan& p, int y, int x) { return (y * p.padded_w + x) * p.in_padded; }
@@ -193,11 +193,11 @@ private:
 
     // [block of channel vectors][item][vectors * lanes], value(map, item) for every real map.
     template <class Value>
-    const float* pack_blocks(const LayerPlan& p, std::int64_t items, const Value& value) {
+    const float* pack_blocks(const LayerPlan& p, int vectors, std::int64_t items, const Value& value) {
         auto* packed = keep<float>(items * p.maps_padded);
         float* to = packed;
         for (int first = 0; first < p.maps_padded;) {
-            const int block = std::min(kBlockVectors * lanes_, p.maps_padded - first);
+            const int block = std::min(vectors * lanes_, p.maps_padded - first);
             for (std::int64_t item = 0; item < items; ++item)
                 for (int i = 0; i < block; ++i, ++to)
                     if (first + i < p.maps) *to = value(first + i, item);
@@ -206,16 +206,41 @@ private:
         return packed;
     }
 
-    const float* pack_bias(const ConvLayer& s, const LayerPlan& p) {
+    void pack_weights(int l) {
+        const ConvLayer& s = from(l);
+        LayerPlan& p = at(l);
         auto* bias = keep<float>(p.maps_padded);
         std::copy(s.bias.begin(), s.bias.end(), bias);
-        return bias;
+        p.bias = bias;
+        switch (p.method) {
+            case Method::direct: return l == 0 ? pack_planes(s, p) : pack_direct(s, p);
+            case Method::narrow:
+                p.forward_weights = pack_blocks(p, 1, 16 * s.in_channels, [&](int map, std::int64_t item) {
+                    return transformed<2>(s, map, int(item / 16), int(item % 16));
+                });
+                return;
+            case Method::winograd2: p.forward_weights = pack_transformed<2>(s, p); return;
+            case Method::winograd5: p.forward_weights = pack_transformed<5>(s, p); return;
+        }
+    }
+
+    // A run is a kernel row in a plane.
+    void pack_planes(const ConvLayer& s, LayerPlan& p) {
+        p.runs = s.in_channels * s.kernel_h;
+        p.run_length = s.kernel_w;
+        auto* runs = keep<std::int32_t>(p.runs);
+        for (int r = 0; r < p.runs; ++r)
+            runs[r] = (r / s.kernel_h * p.padded_h + r % s.kernel_h) * p.padded_w;
+        p.run_offset = runs;
+        p.forward_weights = pack_blocks(
+            p, kBlockVectors, std::int64_t(p.runs) * p.run_length, [&](int map, std::int64_t item) {
+                const int row = int(item / s.kernel_w);
+                return weight(s, map, row / s.kernel_h, row % s.kernel_h, int(item % s.kernel_w));
+            });
     }
 
     // Whole kernel rows are one run where no padding channels lie between the pixels.
-    void pack_direct(int l) {
-        const ConvLayer& s = from(l);
-        LayerPlan& p = at(l);
+    void pack_direct(const ConvLayer& s, LayerPlan& p) {
         const bool whole = p.in_padded == p.in_channels;
         p.runs = whole ? s.kernel_h : s.kernel_h * s.kernel_w;
         p.run_length = whole ? s.kernel_w * s.in_channels : s.in_channels;
@@ -223,37 +248,30 @@ private:
         for (int r = 0; r < p.runs; ++r)
             runs[r] = whole ? offset(p, r, 0) : offset(p, r / s.kernel_w, r % s.kernel_w);
         p.run_offset = runs;
-        p.bias = pack_bias(s, p);
-        p.forward_weights =
-            pack_blocks(p, std::int64_t(p.runs) * p.run_length, [&](int map, std::int64_t item) {
+        p.forward_weights = pack_blocks(
+            p, kBlockVectors, std::int64_t(p.runs) * p.run_length, [&](int map, std::int64_t item) {
                 const int channel = int(item % s.in_channels), tap = int(item / s.in_channels);
                 return weight(s, map, channel, tap / s.kernel_w, tap % s.kernel_w);
             });
     }
 
-    void pack_winograd(int l) {
-        if (at(l).method == Method::winograd5)
-            pack_transformed<5>(l);
-        else
-            pack_transformed<2>(l);
+    template <int M>
+    static float transformed(const ConvLayer& s, int map, int channel, int point) {
+        constexpr int side = Winograd<M>::kSide;
+        double value = 0.0;
+        for (int y = 0; y < 3; ++y)
+            for (int x = 0; x < 3; ++x)
+                value += kWinograd<M>.g[point / side][y] * kWinograd<M>.g[point % side][x] *
+                         double(weight(s, map, channel, y, x));
+        return float(value);
     }
 
     template <int M>
-    void pack_transformed(int l) {
-        const ConvLayer& s = from(l);
-        LayerPlan& p = at(l);
-        constexpr int side = Winograd<M>::kSide;
-        p.bias = pack_bias(s, p);
-        p.forward_weights =
-            pack_blocks(p, std::int64_t(side) * side * s.in_channels, [&](int map, std::int64_t item) {
-                const int channel = int(item % s.in_channels), point = int(item / s.in_channels);
-                double value = 0.0;
-                for (int y = 0; y < 3; ++y)
-                    for (int x = 0; x < 3; ++x)
-                        value += kWinograd<M>.g[point / side][y] * kWinograd<M>.g[point % side][x] *
-                                 double(weight(s, map, channel, y, x));
-                return float(value);
-            });
+    const float* pack_transformed(const ConvLayer& s, const LayerPlan& p) {
+        const std::int64_t items = std::int64_t(points(p.method)) * s.in_channels;
+        return pack_blocks(p, kBlockVectors, items, [&](int map, std::int64_t item) {
+            return transformed<M>(s, map, int(item % s.in_channels), int(item / s.in_channels));
+        });
     }
 
     void pack_rows(int l) {
@@ -289,16 +307,22 @@ private:
         p.lines = std::max(last_row, above + p.padded_h);
         p.line_floats = round_up(std::max(last, (before + p.padded_w) * s.in_channels), lanes_);
         p.lead = std::int64_t(above + s.pad_top) * p.line_floats + (before + s.pad_left) * s.in_channels;
+        const std::int64_t chunk = kPatchVectors * lanes_;
         auto* patches = keep<float>(std::int64_t(p.maps_padded) * (p.places + 1) * p.patch_floats);
+        const auto put = [&](int map, int place, std::int64_t at, float value) {
+            const std::int64_t first = at / chunk * chunk;
+            const std::int64_t size = std::min(chunk, p.patch_floats - first);
+            const std::int64_t row = std::int64_t(place) * p.maps_padded + map;
+            patches[first * (p.places + 1) * p.maps_padded + row * size + at - first] = value;
+        };
         for (int m = 0; m < s.maps; ++m)
             for (int place = 0; place < p.places; ++place) {
-                float* patch = patches + (std::int64_t(m) * (p.places + 1) + place) * p.patch_floats;
                 const int top = place / wide * s.stride_h, left = place % wide * s.stride_w;
                 for (int y = 0; y < s.kernel_h; ++y)
                     for (int x = 0; x < s.kernel_w; ++x)
                         for (int c = 0; c < s.in_channels; ++c)
-                            patch[(top + y) * p.patch_row_length + (left + x) * s.in_channels + c] =
-                                weight(s, m, c, y, x);
+                            put(m, place, (top + y) * p.patch_row_length + (left + x) * s.in_channels + c,
+                                weight(s, m, c, y, x));
             }
         p.patches = patches;
     }
@@ -319,7 +343,7 @@ private:
         std::int64_t used = 0;
         const auto take = [&](std::int64_t floats) {
             const std::int64_t start = used;
-            used += (floats + 2 * lanes_ + 15) / 16 * 16;  // slack for reads of whole vectors
+            used += (floats + 4 * lanes_ + 15) / 16 * 16;  // slack for reads of whole vectors
             return start;
         };
         std::int64_t dense = 0, entries = at(target()).positions, buckets = entries, scratch = 0;
@@ -338,7 +362,7 @@ private:
                 entries = std::max(entries, 2 * std::int64_t(p.cells) * p.maps);
                 buckets = std::max(buckets, 2 * std::int64_t(p.cells) * p.maps);
             }
-            if (p.method != Method::direct)
+            if (p.method == Method::winograd2 || p.method == Method::winograd5)
                 scratch = std::max<std::int64_t>(scratch, std::int64_t(points(p.method)) * kMostTiles *
                                                               (p.in_padded + kBlockVectors * lanes_));
         }
@@ -370,6 +394,8 @@ private:
             plan_.halves = take(kHalves * plan_.half_floats);
             plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats, 16);
             plan_.strips = take(kHalves * plan_.strip_floats);
+            plan_.patches_floats = round_up(first.cell_columns * first.patch_floats, 16);
+            plan_.patches = take(kHalves * plan_.patches_floats);
             return;
         }
         plan_.map_values = take(std::int64_t(t.out_height) * t.map_width);

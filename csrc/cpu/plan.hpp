@@ -3,9 +3,9 @@
 // Layouts. The input of layer l is a padded, channels-last buffer (padded_h, padded_w,
 // in_padded): a layer's pool (or, without one, its convolution) writes straight into the
 // inside of the next layer's buffer, whose border stays zero. in_padded is the number of
-// channels rounded up to whole vectors, except in the first layer, which keeps 1 or 3.
-// Gradients use buffers of the same shape. Only the positions that reach the target's
-// outputs exist at all: every lower layer is cropped to them.
+// channels rounded up to whole vectors; only the first layer's input, the image, lies in planes
+// (C, padded_h, padded_w), and in_padded is 1. Gradients use buffers of the same shape. Only the positions
+// that reach the target's outputs exist at all: every lower layer is cropped to them.
 //
 // Cells and codes. What a lower layer hands on, it hands on cell by cell: a cell is a pooling
 // window of a maximum, or a position of the convolution where nothing pools or an average
@@ -28,9 +28,9 @@ constexpr int kAlign = 64;        // bytes
 constexpr int kMostLayers = 4;
 constexpr int kMostMaps = 256;
 constexpr int kMostPlaces = 9;
-constexpr int kMostPatch = 368;  // a 7x7 kernel at stride 2 under a 3x3 maximum over RGB: 11 * 11 * 3
-constexpr int kHalves = 2;       // of an image's work, for two threads
-constexpr int kMostTiles = 8;    // Winograd's, between their transformations
+constexpr int kPatchVectors = 8;  // of a patch in registers at a time
+constexpr int kHalves = 2;        // of an image's work, for two threads
+constexpr int kMostTiles = 8;     // Winograd's, between their transformations
 
 // Positions in registers at a time: with two vectors of maps the sums fill most of the 16
 // registers of narrower sets, and half of AVX-512's 32, where a vector of broadcasts is cheap.
@@ -42,7 +42,8 @@ struct Window {
     std::int32_t y0, y1, x0, x1, place;
 };
 
-enum class Method : int { direct, winograd2, winograd5 };  // conv_direct.inl, conv_winograd.inl
+// conv_direct.inl, conv_narrow.inl (the first layer), conv_winograd.inl
+enum class Method : int { direct, narrow, winograd2, winograd5 };
 
 // Plain pointers and numbers only: this is all that the per-instruction-set files see.
 struct LayerPlan {
@@ -65,13 +66,14 @@ struct LayerPlan {
     const std::int32_t* run_offset;  // (runs) from a window's first float
     // direct: [block of channel vectors][run][i][vectors * lanes]
     // Winograd: [block of channel vectors][point][channel][vectors * lanes]
+    // narrow: [channel vector][channel][point][lanes]
     const float* forward_weights;
-    const float* bias;                // (maps_padded)
-    const std::int32_t* in_offset;    // (positions) a window's first float in the input
-    const std::int32_t* out_offset;   // (positions) where the maps go
-    const std::int32_t* next_offset;  // (pooled) in the next layer's input; not in the target
-    const Window* windows;            // (pooled)
-    int tiles, tile_columns;          // Winograd's
+    const float* bias;                   // (maps_padded)
+    const std::int32_t* in_offset;       // (positions) a window's first float in the input
+    const std::int32_t* out_offset;      // (positions) where the maps go
+    const std::int32_t* next_offset;     // (pooled) in the next layer's input; not in the target
+    const Window* windows;               // (pooled)
+    int tiles, tile_rows, tile_columns;  // Winograd's
 
     // Backward, and the target's single map: rows of kernel_w * in_padded floats.
     const float* rows;                // (kernel_h, maps, kernel_w * in_padded); not in layer 1
@@ -80,8 +82,10 @@ struct LayerPlan {
 
     // Layer 1 below the target: what one routed value adds to the image.
     int patch_rows, patch_row_length, patch_floats;  // patch_floats in whole vectors
-    const float* patches;  // (maps_padded, places + 1, patch_floats); the last place's are zeros
-    int phases;            // patches of cells that are this far apart in a row do not overlap
+    // In chunks of at most kPatchVectors: (places + 1, maps_padded, chunk); the last place's
+    // are zeros.
+    const float* patches;
+    int phases;                            // patches of cells that are this far apart in a row do not overlap
     int cell_step_rows, cell_step_floats;  // in the image, from a cell to the next
     int lines, line_floats;                // of the image's gradient with its border
     std::int64_t lead;                     // from its start to the image's first pixel
@@ -111,7 +115,8 @@ struct Plan {
     std::int64_t map_values, map_gradient, old_map_gradient;  // of the target's one map
     std::int64_t question;                                    // for the second thread
     std::int64_t halves, half_floats;                         // the image's gradient, in two parts,
-    std::int64_t strips, strip_floats;                        // and a row of patches for each
+    std::int64_t strips, strip_floats;                        // and for each a row of patches,
+    std::int64_t patches, patches_floats;                     // laid out and as they are
     std::int64_t planes, plane_gradient, spread;              // layer 1 as the target
     std::int64_t images, velocity, step, blur;                // of the ascent; two images
     std::int64_t scratch, scratch_floats;                     // kHalves times, one for each thread
