@@ -8,7 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyoip import reference
+from pyoip.engines.base import Ascents, Engine, Floats, Targets
+from pyoip.engines.reference import ReferenceEngine
+from pyoip.fluctuations import start_images
+from pyoip.settings import Constraint, Settings
 from pyoip.stack import Activation, ConvLayer, Pool, Stack
+
+# float32 sums of up to a few thousand products; measured at most 2e-6 without near-ties.
+TOLERANCE = 5e-6
+
+# Of short ascents: each rule of the loop is in one of them.
+SETTINGS = {
+    "tangent": Settings(steps=12, patience=3, snapshots=(0, 3, 12)),
+    "article": Settings(steps=12, method="article", step_size=0.1),
+    "smooth": Settings(steps=12, objective="preactivation", momentum=0.0, smooth=4),
+    "clip": Settings(
+        steps=12, constraint=Constraint("clip", -0.5, 1.5), step_size=0.05, snapshots=(1,)
+    ),
+}
 
 # Maps sit around the vector widths 4, 8 and 16.
 MAPS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 33)
@@ -123,6 +140,20 @@ def random_stack(rng: np.random.Generator, sides: tuple[int, int] = (5, 24)) -> 
     return Stack(start, tuple(layers))
 
 
+def problem(
+    seed: int, count: int = 3, sides: tuple[int, int] = (5, 24)
+) -> tuple[Stack, Floats, Targets]:
+    """A random stack with start images and a target for each."""
+    rng = np.random.default_rng(seed)
+    stack = random_stack(rng, sides)
+    images = start_images(count, stack.input_shape, seed=seed)
+    targets = rng.integers(stack.layers[-1].output_shape[0], size=count).astype(np.int32)
+    return stack, images, targets
+
+
+# --- how an answer is judged -----------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Margin:
     """How near the reference's forward pass comes to a decision that rounding could flip."""
@@ -176,3 +207,53 @@ def relative_error(found: NDArray[np.floating], truth: NDArray[np.floating]) -> 
     error = np.abs(found.astype(np.float64) - truth).max(initial=0.0)
     scale = max(float(np.abs(truth).max(initial=0.0)), 1e-12)
     return float("inf") if np.isnan(error) else float(error / scale)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of all that an engine computes for one problem, beside the definition."""
+
+    forward: list[float]  # scores, activations and values
+    gradients: list[float]
+    ties: int  # gradients left out: the definition itself is within rounding of a decision
+
+    @property
+    def largest(self) -> float:
+        return max(self.forward + self.gradients)
+
+
+def errors_of(engine: Engine, images: Floats, targets: Targets) -> Errors:
+    """Scores, activations and gradients of both objectives."""
+    truth = ReferenceEngine(engine.stack)
+    forward = [relative_error(engine.activations(images), truth.activations(images))]
+    gradient_errors, ties = [], 0
+    for objective in ("activation", "preactivation"):
+        scores = truth.score(images, objective)
+        forward.append(relative_error(engine.score(images, objective), scores))
+        values, gradients = engine.gradient(images, targets, objective)
+        true_values, true_gradients = truth.gradient(images, targets, objective)
+        forward.append(relative_error(values, true_values))
+        for i, target in enumerate(targets):
+            error = relative_error(gradients[i], true_gradients[i])
+            if error > TOLERANCE and margin(engine.stack, images[i], int(target)).tie:
+                ties += 1
+            else:
+                gradient_errors.append(error)
+    return Errors(forward, gradient_errors, ties)
+
+
+def same_ascents(found: Ascents, exact: Ascents) -> bool:
+    """Whether short ascents ended alike; they may not where rounding flipped a decision."""
+    assert np.array_equal(np.isnan(found.history), np.isnan(exact.history))
+    same = (
+        relative_error(np.nan_to_num(found.history), np.nan_to_num(exact.history)) < 1e-4
+        and relative_error(found.images, exact.images) < 1e-3
+        and relative_error(found.snapshots, exact.snapshots) < 1e-3
+    )
+    if same:
+        np.testing.assert_array_equal(found.steps, exact.steps)
+        np.testing.assert_array_equal(found.stops, exact.stops)
+        np.testing.assert_array_equal(found.woke, exact.woke)
+        assert relative_error(found.activations, exact.activations) < 1e-4
+        assert relative_error(found.preactivations, exact.preactivations) < 1e-4
+    return same
