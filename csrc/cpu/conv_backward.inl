@@ -145,31 +145,68 @@ static void route_all(const LayerPlan& p, const Source& s, Routes& routes) {
     }
 }
 
-// The entries that changed since the codes were `old`, the gradient being the same. Returns
-// false where they are so many that adding up all is cheaper.
-static bool route_changes(const LayerPlan& p, const Source& s, const std::uint8_t* old, Routes& routes) {
-    constexpr int word = kLanes < 8 ? kLanes : 8;
-    const int most = p.cells * p.maps / 8;
-    const std::int64_t count = std::int64_t(p.cells) * p.maps_padded;
-    for (std::int64_t i = 0; i < count; i += word) {
-        if (__builtin_memcmp(s.codes + i, old + i, word) == 0) continue;
-        const int q = int(i / p.maps_padded), first = int(i % p.maps_padded);
-        for (int k = 0; k < word; ++k) {
-            const int was = old[i + k], is = s.codes[i + k];
-            const float g = s.gradient[s.at[q] + first + k];
-            if (was == is || g == 0.0f) continue;
-            if (routes.entry_count >= most) return false;
-            if (was < p.places) {
-                routes.open(p, p.cell_offset[q] + p.place_step[was]);
-                routes.add(first + k, -g);
-            }
-            if (is < p.places) {
-                routes.open(p, p.cell_offset[q] + p.place_step[is]);
-                routes.add(first + k, g);
-            }
+// Codes are compared by words: maps_padded is a whole number of them.
+#if PYOIP_LANES >= 8
+typedef std::uint64_t Word;
+#else
+typedef std::uint32_t Word;
+#endif
+
+PYOIP_INLINE Word word_at(const std::uint8_t* codes, std::int64_t word) {
+    Word value;
+    __builtin_memcpy(&value, codes + word * std::int64_t(sizeof value), sizeof value);
+    return value;
+}
+
+// f(index, old code, new code) for each of `count` codes that differ, and makes the old ones new.
+// Words that differ are listed first, without a branch: which they are cannot be predicted.
+template <class F>
+PYOIP_INLINE void each_change(const std::uint8_t* now, std::uint8_t* before, std::int64_t count, const F& f) {
+    constexpr int size = sizeof(Word), most = 512;
+    std::uint16_t changed[most + 1];
+    for (std::int64_t first = 0; first < count / size; first += most) {
+        const int words = smaller_of(most, int(count / size - first));
+        int changes = 0;
+        for (int i = 0; i < words; ++i) {
+            changed[changes] = std::uint16_t(i);
+            changes += word_at(now, first + i) != word_at(before, first + i);
+        }
+        for (int k = 0; k < changes; ++k) {
+            const std::int64_t at = (first + changed[k]) * size;
+            Word difference = word_at(now + at, 0) ^ word_at(before + at, 0);
+            do {
+                const int byte = __builtin_ctzll(difference) / 8;  // little-endian
+                difference &= ~(Word(255) << 8 * byte);
+                f(at + byte, before[at + byte], now[at + byte]);
+            } while (difference != 0);
+            __builtin_memcpy(before + at, now + at, size);
         }
     }
-    return true;
+}
+
+// The entries that changed, the gradient being the same.
+static void route_changes(const LayerPlan& p, const Source& s, std::uint8_t* old, Routes& routes) {
+    each_change(s.codes, old, std::int64_t(p.cells) * p.maps_padded, [&](std::int64_t i, int was, int is) {
+        const auto q = int(i / p.maps_padded), m = int(i % p.maps_padded);
+        const float g = s.gradient[s.at[q] + m];
+        if (g == 0.0f) return;
+        if (was < p.places) {
+            routes.open(p, p.cell_offset[q] + p.place_step[was]);
+            routes.add(m, -g);
+        }
+        if (is < p.places) {
+            routes.open(p, p.cell_offset[q] + p.place_step[is]);
+            routes.add(m, g);
+        }
+    });
+}
+
+// Whether so many codes changed that adding up all is cheaper.
+static bool many_changes(const LayerPlan& p, const std::uint8_t* now, const std::uint8_t* old) {
+    const std::int64_t words = std::int64_t(p.cells) * p.maps_padded / std::int64_t(sizeof(Word));
+    std::int64_t changed = 0;
+    for (std::int64_t i = 0; i < words; ++i) changed += word_at(now, i) != word_at(old, i);
+    return changed > words / 2;
 }
 
 // What the gradients in an image's workspace were made of. `age` 0: of nothing that still holds.
@@ -212,15 +249,30 @@ static Decision route_layer(const Work& w, int l, bool changed_above, const Past
     const LayerPlan& p = w.layer(l);
     if (p.pool == Pool::average) spread_average(p, w.gradient(l + 1), w.memory + w.plan.dense);
     const Source s = source_of(w, l);
-    Decision d{empty_routes(w), false, true};
-    if (past.age == 0 || changed_above || !coded(p) || !route_changes(p, s, w.old_codes(l), d.routes)) {
-        d.afresh = true;
-        d.routes = empty_routes(w);
+    const bool afresh =
+        past.age == 0 || changed_above || !coded(p) || many_changes(p, w.codes(l), w.old_codes(l));
+    Decision d{empty_routes(w), afresh, true};
+    if (afresh) {
         route_all(p, s, d.routes);
+        __builtin_memcpy(w.old_codes(l), w.codes(l), std::size_t(p.cells) * std::size_t(p.maps_padded));
+    } else {
+        route_changes(p, s, w.old_codes(l), d.routes);
+        d.changed = d.routes.entry_count > 0;
     }
-    d.changed = d.afresh || d.routes.entry_count > 0;
-    __builtin_memcpy(w.old_codes(l), w.codes(l), std::size_t(p.cells) * std::size_t(p.maps_padded));
     return d;
+}
+
+// Marks the positions of a layer's input whose gradient is about to change.
+static void mark_changes(const Work& w, int l, const Decision& d) {
+    const LayerPlan& p = w.layer(l);
+    std::uint8_t* marks = w.marks();
+    __builtin_memset(marks, d.afresh, std::size_t(p.padded_h) * std::size_t(p.padded_w));
+    if (d.afresh) return;
+    for (int b = 0; b < d.routes.bucket_count; ++b) {
+        std::uint8_t* corner = marks + d.routes.buckets[b].at / p.in_padded;
+        for (int y = 0; y < p.kernel_h; ++y)
+            for (int x = 0; x < p.kernel_w; ++x) corner[y * p.padded_w + x] = 1;
+    }
 }
 
 // From the target's map gradient to the gradient of the first layer's outputs.
@@ -230,6 +282,7 @@ static void backward_to_first(const Work& w, int map, const Past& past) {
         const LayerPlan& p = w.layer(l);
         if (w.team.rank == 0)
             *shared = l == w.target() ? route_target(w, map, past) : route_layer(w, l, shared->changed, past);
+        if (w.team.rank == 0 && l == 1) mark_changes(w, l, *shared);
         w.team.meet();
         add_buckets(p, w.team.share(p.padded_h), shared->routes, shared->afresh, w.gradient(l));
         w.team.meet();

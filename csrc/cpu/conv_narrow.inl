@@ -57,7 +57,8 @@ PYOIP_INLINE void convolve_narrow_rows(const LayerPlan& p, Range rows, const flo
             transform_row(p, in + std::int64_t(2 * row) * p.padded_w + 2 * x, spectra);
             for (int map = 0; map < p.maps_padded; map += kLanes) {
                 const float* weights = p.forward_weights + std::int64_t(map) * p.in_channels * 16;
-                const auto put_tile = [&](int i, const Vec(&y)[2][2]) { put(row, x + i, map, y); };
+                const auto put_tile = [&](int i, const Vec(&y)[2][2])
+                                          PYOIP_INLINED { put(row, x + i, map, y); };
                 if (p.in_channels == 1)
                     narrow_tiles<1>(tiles, spectra, weights, load(p.bias + map), put_tile);
                 else
@@ -68,7 +69,7 @@ PYOIP_INLINE void convolve_narrow_rows(const LayerPlan& p, Range rows, const flo
 
 static void convolve_narrow_and_pool(const LayerPlan& p, Range rows, const float* in, float* next,
                                      std::uint8_t* codes) {
-    convolve_narrow_rows(p, rows, in, [&](int row, int column, int map, const Vec(&y)[2][2]) {
+    convolve_narrow_rows(p, rows, in, [&](int row, int column, int map, const Vec(&y)[2][2]) PYOIP_INLINED {
         const int q = row * p.tile_columns + column;
         put_quad(p, y[0][0], y[0][1], y[1][0], y[1][1], next + p.next_offset[q] + map,
                  codes + std::int64_t(q) * p.maps_padded + map);
@@ -77,7 +78,7 @@ static void convolve_narrow_and_pool(const LayerPlan& p, Range rows, const float
 
 static void convolve_narrow(const LayerPlan& p, Range rows, const float* in, Activation kind, float* out) {
     const Vec slope = splat(p.slope);
-    convolve_narrow_rows(p, rows, in, [&](int row, int column, int map, const Vec(&y)[2][2]) {
+    convolve_narrow_rows(p, rows, in, [&](int row, int column, int map, const Vec(&y)[2][2]) PYOIP_INLINED {
         const int high = smaller_of(2, p.out_height - 2 * row),
                   wide = smaller_of(2, p.out_width - 2 * column);
         for (int r = 0; r < high; ++r)

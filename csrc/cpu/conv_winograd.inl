@@ -31,13 +31,13 @@ constexpr int sixteenths(double x) { return int(x * 16.0); }
 template <int M>
 PYOIP_INLINE void transform_input(Vec (&d)[M + 2][M + 2]) {
     constexpr int side = M + 2;
-    unrolled<2>([&](auto pass) {
+    unrolled<2>([&](auto pass) PYOIP_INLINED {
         for (int line = 0; line < side; ++line) {
             Vec old[side];
             for (int k = 0; k < side; ++k) old[k] = decltype(pass)::value == 0 ? d[k][line] : d[line][k];
-            unrolled<side>([&](auto row) {
+            unrolled<side>([&](auto row) PYOIP_INLINED {
                 Vec sum = {};
-                unrolled<side>([&](auto k) {
+                unrolled<side>([&](auto k) PYOIP_INLINED {
                     add_multiple<sixteenths(kWinograd<M>.bt[decltype(row)::value][decltype(k)::value])>(
                         sum, old[decltype(k)::value]);
                 });
@@ -54,18 +54,18 @@ PYOIP_INLINE void transform_output(const Vec (&m)[M + 2][M + 2], Vec (&y)[M][M])
     constexpr int side = M + 2;
     Vec half[M][side];
     for (int column = 0; column < side; ++column)
-        unrolled<M>([&](auto row) {
+        unrolled<M>([&](auto row) PYOIP_INLINED {
             Vec sum = {};
-            unrolled<side>([&](auto k) {
+            unrolled<side>([&](auto k) PYOIP_INLINED {
                 add_multiple<sixteenths(kWinograd<M>.at[decltype(row)::value][decltype(k)::value])>(
                     sum, m[decltype(k)::value][column]);
             });
             half[decltype(row)::value][column] = sum;
         });
     for (int row = 0; row < M; ++row)
-        unrolled<M>([&](auto column) {
+        unrolled<M>([&](auto column) PYOIP_INLINED {
             Vec sum = {};
-            unrolled<side>([&](auto k) {
+            unrolled<side>([&](auto k) PYOIP_INLINED {
                 add_multiple<sixteenths(kWinograd<M>.at[decltype(column)::value][decltype(k)::value])>(
                     sum, half[row][decltype(k)::value]);
             });

@@ -1,57 +1,61 @@
 // One image, one map: the objective and its gradient.
 
-struct Value {
-    float activation, preactivation;  // means over positions
-    float peak;                       // the highest preactivation
-    bool asleep;                      // a ReLU that is off everywhere
-    bool flat;                        // the gradient is exactly zero
-};
-
-// What to do with a map that a ReLU silences everywhere.
-enum class Silent { report, wake };  // wake: follow the highest preactivation
-
 // The target's one map before its activation function, (positions); two layers or more.
-// Algorithm: one dot product a position, several positions at a time, so that the weights are
-// loaded once for all of them. Bound: loads, one per multiply-add.
-template <int P>
-static void dot_windows(const LayerPlan& p, const float* weights, float bias, const float* in,
-                        const std::int32_t* from, float* map_values) {
+// Algorithm: one dot product a position. Where neighbouring windows of a row share columns, a
+// column is loaded once for all windows that it is in.
+// Bound: loads, one per multiply-add, or 1/2 for 3x3 windows.
+static void dot_window(const LayerPlan& p, const float* weights, float bias, const float* in, float* value) {
     const std::int64_t pitch = std::int64_t(p.kernel_w) * p.in_padded;
     const std::int64_t line = std::int64_t(p.padded_w) * p.in_padded;
-    const float* window[P];
-    for (int k = 0; k < P; ++k) window[k] = in + from[k];
-    Vec acc[P] = {};
+    Vec acc[2] = {};
     for (int y = 0; y < p.kernel_h; ++y)
-        for (std::int64_t i = 0; i < pitch; i += kLanes) {
-            const Vec w = load(weights + y * p.maps * pitch + i);
-            for (int k = 0; k < P; ++k) acc[k] += w * load(window[k] + y * line + i);
+        for (std::int64_t i = 0; i < pitch; i += kLanes)
+            acc[i / kLanes % 2] += load(weights + y * p.maps * pitch + i) * load(in + y * line + i);
+    *value = sum(acc[0] + acc[1]) + bias;
+}
+
+template <int P>
+static void dot_neighbours(const LayerPlan& p, const float* weights, float bias, const float* in,
+                           float* values) {
+    constexpr int K = 3, N = P <= 4 ? 4 : 8;
+    const std::int64_t step = p.in_padded, line = std::int64_t(p.padded_w) * step;
+    Vec acc[N] = {};
+    for (int y = 0; y < p.kernel_h; ++y)
+        for (std::int64_t c = 0; c < step; c += kLanes) {
+            const float *from = in + y * line + c, *row = weights + y * p.maps * K * step + c;
+            Vec w[K];
+            for (int k = 0; k < K; ++k) w[k] = load(row + k * step);
+            unrolled<P + K - 1>([&](auto column) PYOIP_INLINED {
+                constexpr int x = decltype(column)::value;
+                const Vec at = in_register(load(from + x * step));
+                for (int k = 0; k < K; ++k)
+                    if (x >= k && x - k < P) acc[x - k] += w[k] * at;
+            });
         }
-    const Vec all = sums<P>(acc) + splat(bias);
-    for (int k = 0; k < P; ++k) map_values[k] = all[k];
+    if constexpr (N <= kLanes) {
+        const Vec all = sums<N>(acc) + splat(bias);
+        for (int k = 0; k < P; ++k) values[k] = all[k];
+    } else {
+        for (int k = 0; k < P; ++k) values[k] = sum(acc[k]) + bias;
+    }
 }
 
-static void correlate_target(const LayerPlan& p, Range positions, int map, const float* in,
-                             float* map_values) {
-    constexpr int together = kLanes < 8 ? kLanes : 8;
+static void correlate_target(const LayerPlan& p, Range rows, int map, const float* in, float* map_values) {
+    constexpr int together = 8;
     const float* weights = p.rows + std::int64_t(map) * p.kernel_w * p.in_padded;
-    int i = positions.begin;
-    for (; i + together <= positions.end; i += together)
-        dot_windows<together>(p, weights, p.bias[map], in, p.in_offset + i, map_values + i);
-    for (; i < positions.end; ++i)
-        dot_windows<1>(p, weights, p.bias[map], in, p.in_offset + i, map_values + i);
-}
-
-// The highest of the lanes to *value, and its place: the first of equal ones.
-static std::int32_t first_of_highest(Vec highest, IVec where, float* value) {
-    float heights[kLanes];
-    std::int32_t places[kLanes];
-    store(heights, highest);
-    store(places, where);
-    int best = 0;
-    for (int i = 1; i < kLanes; ++i)
-        if (heights[i] > heights[best] || (heights[i] == heights[best] && places[i] < places[best])) best = i;
-    *value = heights[best];
-    return places[best];
+    const bool neighbours = p.kernel_w == 3 && p.stride_w == 1;
+    for (int i = rows.begin * p.out_width; i < rows.end * p.out_width;) {
+        const int left = p.out_width - i % p.out_width;
+        const int count = neighbours ? smaller_of(together, left) : 1;
+        if (neighbours)
+            with_count<together>(count, [&](auto n) {
+                dot_neighbours<decltype(n)::value>(p, weights, p.bias[map], in + p.in_offset[i],
+                                                   map_values + i);
+            });
+        else
+            dot_window(p, weights, p.bias[map], in + p.in_offset[i], map_values + i);
+        i += count;
+    }
 }
 
 // Activates `values` (rows x pitch, `width` of each row in use) in place and leaves in
@@ -102,32 +106,10 @@ static Value weigh_positions(const LayerPlan& p, int rows, std::int64_t pitch, i
 }
 
 static bool all_zero(const float* values, std::int64_t pitch) {
-    IVec other = {};
-    for (std::int64_t i = 0; i < pitch; i += kLanes) other |= load(values + i) != Vec{};
-    return !any(other);
+    for (std::int64_t i = 0; i < pitch; i += kLanes)
+        if (any(load(values + i) != Vec{})) return false;
+    return true;
 }
-
-static Value evaluate_planes(const Plan& plan, float* memory, const float* image, int map,
-                             Objective objective, Silent silent, float* gradient) {
-    const LayerPlan& t = plan.layers[0];
-    const std::int64_t taps = std::int64_t(t.in_channels) * t.kernel_h * t.kernel_w;
-    const float* weights = t.raw_weights + map * taps;
-    float *values = memory + plan.map_values, *map_gradient = memory + plan.map_gradient;
-    load_planes(plan, image, memory + plan.planes);
-    correlate_planes(t, weights, t.bias[map], memory + plan.planes, values);
-    const Value value =
-        weigh_positions(t, t.out_height, t.map_width, t.out_width, objective, silent, values, map_gradient);
-    spread_map(t, map_gradient, memory + plan.spread);
-    plane_gradients(plan, weights, memory + plan.spread, memory + plan.plane_gradient, gradient);
-    return value;
-}
-
-// What is asked of an image.
-struct Question {
-    int map;
-    Objective objective;
-    Silent silent;
-};
 
 static Question* shared_question(const Work& w) {
     return reinterpret_cast<Question*>(w.memory + w.plan.question);
@@ -139,7 +121,7 @@ static Value evaluate_together(const Work& w, const Question& ask, const Past& p
     float* values = w.memory + w.plan.map_values;
     Value value{};
     forward_below(w);
-    correlate_target(t, w.team.share(t.positions), ask.map, w.input(w.target()), values);
+    correlate_target(t, w.team.share(t.out_height), ask.map, w.input(w.target()), values);
     w.team.meet();
     if (w.team.rank == 0) {
         value = weigh_positions(t, 1, t.positions, t.positions, ask.objective, ask.silent, values,
@@ -158,7 +140,7 @@ static Value evaluate_together(const Work& w, const Question& ask, const Past& p
 static Value evaluate(const Work& w, const float* image, const Question& ask, Past& past, float* gradient) {
     Value value;
     if (w.plan.layer_count == 1) {
-        value = evaluate_planes(w.plan, w.memory, image, ask.map, ask.objective, ask.silent, gradient);
+        value = evaluate_planes(w.plan, w.memory, image, ask, gradient);
     } else {
         load_image(w.plan, image, w.memory);
         *shared_question(w) = ask;
@@ -184,10 +166,12 @@ static void assist(const Plan& plan, float* memory, TeamState* state) {
 static void gradient(const Plan& plan, float* memory, const float* image, int map, Objective objective,
                      float* value, float* out) {
     TeamState state{};
+    float* own = memory + plan.images;  // with room behind it
+    __builtin_memcpy(own, image, std::size_t(plan.pixels) * sizeof(float));
     Past past{0};
     float* g = memory + plan.step;
     const Work w{plan, memory, Team{0, 1, &state}};
-    const Value v = evaluate(w, image, {map, objective, Silent::report}, past, g);
+    const Value v = evaluate(w, own, {map, objective, Silent::report}, past, g);
     value[0] = v.activation, value[1] = v.preactivation;
     __builtin_memcpy(out, g, std::size_t(plan.pixels) * sizeof(float));
 }

@@ -11,6 +11,7 @@ struct Work {
     float* gradient(int l) const { return memory + plan.layers[l].gradient; }
     std::uint8_t* codes(int l) const { return bytes(plan.layers[l].codes); }
     std::uint8_t* old_codes(int l) const { return bytes(plan.layers[l].old_codes); }
+    std::uint8_t* marks() const { return bytes(plan.marks); }
     float* scratch() const { return memory + plan.scratch + team.rank * plan.scratch_floats; }
     int target() const { return plan.layer_count - 1; }
     const LayerPlan& layer(int l) const { return plan.layers[l]; }

@@ -4,7 +4,8 @@
 // `places` shifted copies of its kernel, taken from a table by its code; the code of a value
 // that was not let through leads to zeros. A row of cells makes a strip of lines, one set of
 // lines for each phase, so that patches which overlap lie in different sets and whole vectors
-// can be added. The image is made in two halves of cell rows, summed at the end.
+// can be added. A cell whose values are what they were keeps its patch, but for codes that
+// changed (conv_backward.inl). The image is made in two halves of cell rows, summed at the end.
 // Bound: loads, one patch and one broadcast per value.
 
 // Sums in flight: enough to hide the latency of a multiply-add.
@@ -54,40 +55,78 @@ static void add_strip(const LayerPlan& p, const float* strip, float* lines) {
     }
 }
 
-// strip [phase][patch row][line_floats] from the patches of a row of cells.
+// strip [phase][patch row][line_floats] from the patches of a row of cells. A template, so that
+// the compiler knows the row of the most frequent patch: 3x3 under a 2x2 maximum, one channel.
+template <int RowLength>
 static void lay_patches(const LayerPlan& p, const float* patches, float* strip) {
-    const std::int64_t size = std::int64_t(p.patch_rows) * p.line_floats;
-    for (int column = 0, phase = 0; column < p.cell_columns; ++column) {
-        float* to = strip + phase * size + column * p.cell_step_floats;
-        const float* patch = patches + std::int64_t(column) * p.patch_floats;
-        if (p.patch_row_length == 4) {  // a 3x3 kernel under a 2x2 maximum, in one channel
-            for (int y = 0; y < p.patch_rows; ++y)
-                __builtin_memcpy(to + y * p.line_floats, patch + 4 * y, 16);
-        } else {
-            for (int y = 0; y < p.patch_rows; ++y)
-                copy_floats(to + y * p.line_floats, patch + y * p.patch_row_length, p.patch_row_length);
-        }
-        phase = phase + 1 < p.phases ? phase + 1 : 0;
+    const int length = RowLength > 0 ? RowLength : p.patch_row_length, rows = p.patch_rows;
+    const int columns = p.cell_columns, phases = p.phases;
+    const std::int64_t line = p.line_floats, size = rows * line, step = p.cell_step_floats;
+    const std::int64_t pitch = p.patch_floats;
+    for (int first = 0; first < phases; ++first)
+        for (int column = first; column < columns; column += phases)
+            for (int y = 0; y < rows; ++y)
+                copy_floats(strip + first * size + y * line + column * step,
+                            patches + column * pitch + y * length, length);
+}
+
+// The patches of some rows of cells, all afresh.
+static void gather_patches(const Work& w, const Source& s, Range rows) {
+    const LayerPlan& p = w.layer(0);
+    float* patches = w.memory + w.plan.patches;
+    float room[kMostMaps];
+    for (int q = rows.begin * p.cell_columns; q < rows.end * p.cell_columns; ++q)
+        gather_patch(p, gated(p, s, q, room), s.codes + std::int64_t(q) * p.maps_padded,
+                     patches + std::int64_t(q) * p.patch_floats);
+}
+
+// Only the patches of cells whose gradient changed are gathered afresh. In the others, what
+// changed its place is moved. For tables of one chunk.
+static void change_patches(const Work& w, const Source& s, Range rows) {
+    const LayerPlan& p = w.layer(0);
+    float* patches = w.memory + w.plan.patches;
+    const std::uint8_t* marks = w.marks();
+    std::uint8_t* old = w.old_codes(0);
+    const std::int64_t size = p.patch_floats, maps = p.maps_padded;
+    const int first = rows.begin * p.cell_columns, end = rows.end * p.cell_columns;
+    for (int q = first; q < end; ++q) {
+        if (marks[p.mark_offset[q]] == 0) continue;
+        const std::uint8_t* codes = s.codes + q * maps;
+        gather_patch(p, s.gradient + s.at[q], codes, patches + q * size);
+        __builtin_memcpy(old + q * maps, codes, std::size_t(maps));
     }
+    const std::int64_t codes = first * maps;
+    each_change(s.codes + codes, old + codes, (end - first) * maps, [&](std::int64_t i, int was, int is) {
+        const std::int64_t q = first + std::int64_t(std::uint32_t(i) / std::uint32_t(maps));
+        const std::int64_t m = codes + i - q * maps;
+        const float *less = p.patches + (was * maps + m) * size, *more = p.patches + (is * maps + m) * size;
+        const Vec value = splat(s.gradient[s.at[q] + m]);
+        for (std::int64_t k = 0; k < size; k += kLanes) {
+            float* at = patches + q * size + k;
+            store(at, load(at) + value * (load(more + k) - load(less + k)));
+        }
+    });
 }
 
 // One half of the image's gradient, (lines, line_floats).
 static void image_half(const Work& w, int half) {
-    const LayerPlan p = w.layer(0);  // a copy, which no store can be thought to change
+    const LayerPlan& p = w.layer(0);
     const Source s = source_of(w, 0);
     float* lines = w.memory + w.plan.halves + half * w.plan.half_floats;
     float* strip = w.memory + w.plan.strips + half * w.plan.strip_floats;
-    float* patches = w.memory + w.plan.patches + half * w.plan.patches_floats;
-    float room[kMostMaps];
-    clear(lines, w.plan.half_floats);
     const Range rows = part(p.cell_rows, half, kHalves);
+    if (coded(p) && p.pool != Pool::average && p.patch_floats <= kPatchVectors * kLanes)
+        change_patches(w, s, rows);
+    else
+        gather_patches(w, s, rows);
+    clear(lines, w.plan.half_floats);
     for (int row = rows.begin; row < rows.end; ++row) {
-        for (int column = 0; column < p.cell_columns; ++column) {
-            const int q = row * p.cell_columns + column;
-            gather_patch(p, gated(p, s, q, room), s.codes + std::int64_t(q) * p.maps_padded,
-                         patches + column * p.patch_floats);
-        }
-        lay_patches(p, patches, strip);
+        const float* patches =
+            w.memory + w.plan.patches + std::int64_t(row) * p.cell_columns * p.patch_floats;
+        if (p.patch_row_length == 4)
+            lay_patches<4>(p, patches, strip);
+        else
+            lay_patches<0>(p, patches, strip);
         add_strip(p, strip, lines + std::int64_t(row) * p.cell_step_rows * p.line_floats);
     }
 }
@@ -97,16 +136,23 @@ static void join_halves(const Work& w, float* gradient) {
     const LayerPlan& p = w.layer(0);
     const Plan& plan = w.plan;
     const float *first = w.memory + plan.halves + p.lead, *second = first + plan.half_floats;
-    clear(gradient, plan.pitch);
-    for (int y = 0; y < p.in_height; ++y) {
-        const std::int64_t line = std::int64_t(y) * p.line_floats;
-        for (int c = 0; c < plan.channels; ++c) {
-            float* to = gradient + (std::int64_t(c) * plan.height + y) * plan.width;
-            const float *a = first + line + c, *b = second + line + c;
-            for (int x = 0; x < p.in_width; ++x)
-                to[x] = a[std::int64_t(x) * plan.channels] + b[std::int64_t(x) * plan.channels];
-        }
+    const int height = p.in_height, width = p.in_width, channels = plan.channels;
+    const std::int64_t line = p.line_floats;
+    if (channels == 1 && width == plan.width) {  // whole vectors: what is too much, the next row covers
+        for (int y = 0; y < height; ++y)
+            for (int x = 0; x < width; x += kLanes)
+                store(gradient + y * std::int64_t(width) + x,
+                      load(first + y * line + x) + load(second + y * line + x));
+        const std::int64_t used = std::int64_t(height) * width;
+        return clear(gradient + used, plan.pitch + kLanes - used);
     }
+    clear(gradient, plan.pitch);
+    for (int c = 0; c < channels; ++c)
+        for (int y = 0; y < height; ++y) {
+            float* to = gradient + (std::int64_t(c) * plan.height + y) * plan.width;
+            const float *a = first + y * line + c, *b = second + y * line + c;
+            for (int x = 0; x < width; ++x, a += channels, b += channels) to[x] = *a + *b;
+        }
 }
 
 // From the gradient of the first layer's outputs to the image's.

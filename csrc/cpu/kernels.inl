@@ -30,6 +30,8 @@ namespace {
 
 #include "image_gradient.inl"
 
+#include "answer.inl"
+
 #include "first_layer.inl"
 
 #include "evaluate.inl"

@@ -163,6 +163,9 @@ private:
         for (int i = 0; i < p.positions; ++i)
             out[i] = l < target() && s.pool == Pool::none ? next[i] : i * p.maps_padded;
         p.next_offset = next, p.out_offset = out;
+        auto* marks = keep<std::int32_t>(p.pooled);
+        for (int i = 0; l < target() && i < p.pooled; ++i) marks[i] = next[i] / at(l + 1).in_padded;
+        p.mark_offset = marks;
         lay_out_windows(l);
     }
 
@@ -330,13 +333,18 @@ private:
     void lay_out_planes() {
         const ConvLayer& s = from(0);
         LayerPlan& p = at(0);
+        const std::size_t taps = std::size_t(s.kernel_h) * std::size_t(s.kernel_w);
         auto* raw = keep<float>(std::int64_t(s.weights.size()));
+        auto* flipped = keep<float>(std::int64_t(s.weights.size()));
         std::copy(s.weights.begin(), s.weights.end(), raw);
-        p.raw_weights = raw;
+        for (std::size_t i = 0; i < s.weights.size(); ++i)
+            flipped[i] = s.weights[i / taps * taps + taps - 1 - i % taps];
+        p.raw_weights = raw, p.flipped_weights = flipped;
+        p.unpadded =
+            s.pad_top == 0 && s.pad_left == 0 && p.padded_h <= s.in_height && p.padded_w <= s.in_width;
         p.map_width = round_up(p.out_width, lanes_);
-        p.plane_width = round_up(p.padded_w, lanes_) + lanes_;
         p.spread_h = p.padded_h + s.kernel_h - 1;
-        p.spread_w = p.plane_width + s.kernel_w - 1;
+        p.spread_w = round_up(p.padded_w, lanes_) + lanes_ + s.kernel_w - 1;
     }
 
     void share_workspace() {
@@ -371,6 +379,7 @@ private:
         plan_.buckets = take(4 * buckets);
         plan_.decision = take(16);
         plan_.question = take(16);
+        plan_.marks = take(target() > 0 ? at(1).padded_h * at(1).padded_w / 4 + 1 : 0);
         share_target(take);
         plan_.images = take(2 * plan_.pitch);
         plan_.velocity = take(plan_.pitch);
@@ -394,14 +403,9 @@ private:
             plan_.halves = take(kHalves * plan_.half_floats);
             plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats, 16);
             plan_.strips = take(kHalves * plan_.strip_floats);
-            plan_.patches_floats = round_up(first.cell_columns * first.patch_floats, 16);
-            plan_.patches = take(kHalves * plan_.patches_floats);
+            plan_.patches = take(std::int64_t(first.cells) * first.patch_floats);
             return;
         }
-        plan_.map_values = take(std::int64_t(t.out_height) * t.map_width);
-        const std::int64_t plane = std::int64_t(t.padded_h) * t.plane_width;
-        plan_.planes = take(plane * t.in_channels);
-        plan_.plane_gradient = take(plane * t.in_channels);
         plan_.spread = take(std::int64_t(t.spread_h) * t.spread_w);
     }
 };

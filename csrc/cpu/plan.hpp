@@ -72,6 +72,7 @@ struct LayerPlan {
     const std::int32_t* in_offset;       // (positions) a window's first float in the input
     const std::int32_t* out_offset;      // (positions) where the maps go
     const std::int32_t* next_offset;     // (pooled) in the next layer's input; not in the target
+    const std::int32_t* mark_offset;     // (cells) the same as a position, for Plan::marks
     const Window* windows;               // (pooled)
     int tiles, tile_rows, tile_columns;  // Winograd's
 
@@ -90,11 +91,12 @@ struct LayerPlan {
     int lines, line_floats;                // of the image's gradient with its border
     std::int64_t lead;                     // from its start to the image's first pixel
 
-    // Layer 1 as the target: planes instead of channels-last.
-    const float* raw_weights;  // (maps, in_channels, kernel_h, kernel_w)
-    int plane_width;           // row pitch of the padded image planes and of the gradient
-    int map_width;             // row pitch of the map, in whole vectors
-    int spread_h, spread_w;    // of the map's gradient, spread by the stride, with its border
+    // Layer 1 as the target.
+    bool unpadded;                 // the image can be read where it is
+    const float* raw_weights;      // (maps, in_channels, kernel_h, kernel_w)
+    const float* flipped_weights;  // the same, every kernel turned by half a turn
+    int map_width;                 // a map's rows in whole vectors
+    int spread_h, spread_w;        // of its gradient, spread by the stride, with its border
 
     // Offsets in floats into an image's workspace.
     std::int64_t input, gradient, output;
@@ -113,14 +115,15 @@ struct Plan {
     std::int64_t dense;                                       // gradient on an average pool's grid
     std::int64_t entries, buckets, decision;                  // routed values, see conv_backward.inl
     std::int64_t map_values, map_gradient, old_map_gradient;  // of the target's one map
-    std::int64_t question;                                    // for the second thread
-    std::int64_t halves, half_floats;                         // the image's gradient, in two parts,
-    std::int64_t strips, strip_floats;                        // and for each a row of patches,
-    std::int64_t patches, patches_floats;                     // laid out and as they are
-    std::int64_t planes, plane_gradient, spread;              // layer 1 as the target
-    std::int64_t images, velocity, step, blur;                // of the ascent; two images
-    std::int64_t scratch, scratch_floats;                     // kHalves times, one for each thread
-    std::int64_t floats;                                      // all together
+    std::int64_t marks;     // bytes (padded_h, padded_w) of layer 2: where its input's gradient changed
+    std::int64_t question;  // for the second thread
+    std::int64_t halves, half_floats;           // the image's gradient, in two parts,
+    std::int64_t strips, strip_floats;          // and for each a row of patches
+    std::int64_t patches;                       // (cells of layer 1, patch_floats)
+    std::int64_t spread;                        // layer 1 as the target
+    std::int64_t images, velocity, step, blur;  // of the ascent; two images
+    std::int64_t scratch, scratch_floats;       // kHalves times, one for each thread
+    std::int64_t floats;                        // all together
 };
 
 // A plan and what its pointers point at.

@@ -12,13 +12,30 @@ typedef std::int32_t LooseIVec __attribute__((vector_size(PYOIP_LANES * 4), alig
 typedef signed char Bytes __attribute__((vector_size(PYOIP_LANES), aligned(1), may_alias));
 
 #define PYOIP_INLINE static inline __attribute__((always_inline))
+#define PYOIP_INLINED __attribute__((always_inline))  // for lambdas
 
 PYOIP_INLINE Vec load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
 PYOIP_INLINE void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 PYOIP_INLINE void store(std::int32_t* p, IVec v) { *reinterpret_cast<LooseIVec*>(p) = v; }
 
 PYOIP_INLINE void store_bytes(std::uint8_t* p, IVec v) {
-    *reinterpret_cast<Bytes*>(p) = __builtin_convertvector(v, Bytes);
+    auto bytes = __builtin_convertvector(v, Bytes);
+#if defined(__x86_64__)
+    asm("" : "+x"(bytes));  // in a register first: the narrowing store is slow on some processors
+#endif
+    *reinterpret_cast<Bytes*>(p) = bytes;
+}
+
+// Loaded once, for several uses: compilers tend to load again for each multiply-add.
+PYOIP_INLINE Vec in_register(Vec v) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#elif defined(__x86_64__)
+    asm("" : "+x"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
+#endif
+    return v;
 }
 
 PYOIP_INLINE Vec splat(float s) {
@@ -45,9 +62,9 @@ PYOIP_INLINE IVec lane_numbers() {
 }
 
 PYOIP_INLINE bool any(IVec mask) {
-    std::int32_t lanes[kLanes], found = 0;
-    *reinterpret_cast<LooseIVec*>(lanes) = mask;
-    for (int i = 0; i < kLanes; ++i) found |= lanes[i];
+    std::uint64_t words[kLanes / 2], found = 0;
+    __builtin_memcpy(words, &mask, sizeof words);
+    for (int i = 0; i < kLanes / 2; ++i) found |= words[i];
     return found != 0;
 }
 
