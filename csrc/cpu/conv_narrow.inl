@@ -36,13 +36,17 @@ PYOIP_INLINE void narrow_tiles(int tiles, const float* spectra, const float* wei
     for (int c = 0; c < C; ++c)
         for (int point = 0; point < 16; ++point) w[c][point] = load(weights + (c * 16 + point) * kLanes);
     for (int i = 0; i < tiles; ++i) {
-        Vec m[4][4], y[2][2];
-        for (int point = 0; point < 16; ++point) {
-            Vec sum = point == kBiasPoint<2> ? bias : Vec{};
-            for (int c = 0; c < C; ++c) sum += splat(spectra[(c * 16 + point) * kLanes + i]) * w[c][point];
-            m[point / 4][point % 4] = sum;
-        }
-        transform_output<2>(m, y);
+        Vec y[2][2];
+        transform_output<2>(
+            [&](int k, Vec(&m)[4]) PYOIP_INLINED {
+                for (int r = 0; r < 4; ++r) {
+                    const int point = 4 * r + k;
+                    m[r] = point == kBiasPoint<2> ? bias : Vec{};
+                    for (int c = 0; c < C; ++c)
+                        m[r] += splat(spectra[(c * 16 + point) * kLanes + i]) * w[c][point];
+                }
+            },
+            y);
         put(i, y);
     }
 }

@@ -1,6 +1,6 @@
 // Forward: 3x3 convolution by Winograd's minimal filtering F(M x M, 3 x 3), see winograd.hpp.
 //
-// Algorithm, for up to kMostTiles tiles of M x M outputs at a time: their inputs, (M + 2)^2
+// Algorithm, for up to kTiles tiles of M x M outputs at a time: their inputs, (M + 2)^2
 // pixels each, are transformed channel vector by channel vector (spectra); one matrix product a
 // point follows (products), with weights that were transformed when the plan was made; and a
 // last transformation gives the outputs. With M = 2 a tile is the window of a 2x2 maximum,
@@ -9,6 +9,8 @@
 // enough for the first-level cache together; the weights stream from the second level.
 // Bound: multiply-adds, 4/9 of the direct ones with M = 2 and about 1/5 with M = 5. Rounding:
 // as direct with M = 2, some four times larger with M = 5, where exact ties are not kept.
+
+constexpr int kTiles = most_tiles(kLanes);
 
 template <int M>
 constexpr int kPoints = Winograd<M>::kSide* Winograd<M>::kSide;
@@ -48,29 +50,31 @@ PYOIP_INLINE void transform_input(Vec (&d)[M + 2][M + 2]) {
     });
 }
 
-// y = A^T m A.
+// out = A^T in.
 template <int M>
-PYOIP_INLINE void transform_output(const Vec (&m)[M + 2][M + 2], Vec (&y)[M][M]) {
-    constexpr int side = M + 2;
-    Vec half[M][side];
-    for (int column = 0; column < side; ++column)
-        unrolled<M>([&](auto row) PYOIP_INLINED {
-            Vec sum = {};
-            unrolled<side>([&](auto k) PYOIP_INLINED {
-                add_multiple<sixteenths(kWinograd<M>.at[decltype(row)::value][decltype(k)::value])>(
-                    sum, m[decltype(k)::value][column]);
-            });
-            half[decltype(row)::value][column] = sum;
+PYOIP_INLINE void combine(const Vec (&in)[M + 2], Vec (&out)[M]) {
+    unrolled<M>([&](auto row) PYOIP_INLINED {
+        Vec sum = {};
+        unrolled<M + 2>([&](auto k) PYOIP_INLINED {
+            add_multiple<sixteenths(kWinograd<M>.at[decltype(row)::value][decltype(k)::value])>(
+                sum, in[decltype(k)::value]);
         });
-    for (int row = 0; row < M; ++row)
-        unrolled<M>([&](auto column) PYOIP_INLINED {
-            Vec sum = {};
-            unrolled<side>([&](auto k) PYOIP_INLINED {
-                add_multiple<sixteenths(kWinograd<M>.at[decltype(column)::value][decltype(k)::value])>(
-                    sum, half[row][decltype(k)::value]);
-            });
-            y[row][decltype(column)::value] = sum;
-        });
+        out[decltype(row)::value] = sum;
+    });
+}
+
+// y = A^T m A, with column(k, m's column k) to ask for m: columns that are done with need no
+// registers any more.
+template <int M, class Column>
+PYOIP_INLINE void transform_output(const Column& column, Vec (&y)[M][M]) {
+    Vec half[M][M + 2];
+    for (int k = 0; k < M + 2; ++k) {
+        Vec in[M + 2], out[M];
+        column(k, in);
+        combine<M>(in, out);
+        for (int row = 0; row < M; ++row) half[row][k] = out[row];
+    }
+    for (int row = 0; row < M; ++row) combine<M>(half[row], y[row]);
 }
 
 // spectra [point][tile of `tiles`][channels] of the tiles from `first` on.
@@ -123,10 +127,11 @@ static void multiply_spectra(const LayerPlan& p, int points, int bias_point, con
 template <int M>
 PYOIP_INLINE void gather_outputs(const float* products, std::int64_t pitch, Vec (&y)[M][M]) {
     constexpr int side = M + 2;
-    Vec m[side][side];
-    for (int r = 0; r < side; ++r)
-        for (int k = 0; k < side; ++k) m[r][k] = load(products + (r * side + k) * pitch);
-    transform_output<M>(m, y);
+    transform_output<M>(
+        [&](int k, Vec(&m)[side]) PYOIP_INLINED {
+            for (int r = 0; r < side; ++r) m[r] = load(products + (r * side + k) * pitch);
+        },
+        y);
 }
 
 // Where a tile's outputs go: to positions of the convolution, or through a 2x2 maximum.
@@ -164,16 +169,16 @@ static void put_quads(const LayerPlan& p, int first, int tiles, const float* pro
 // put(Constant<V>{}, first tile, tiles, first map, products) over a share of the tiles.
 template <int M, class Put>
 static void convolve_tiles(const LayerPlan& p, Range share, const float* in, float* scratch, const Put& put) {
-    float* products = scratch + std::int64_t(kPoints<M>) * kMostTiles * p.in_padded;
+    float* products = scratch + std::int64_t(kPoints<M>) * kTiles * p.in_padded;
     const std::int64_t weights = std::int64_t(kPoints<M>) * p.in_channels;
-    const int groups = (share.end - share.begin + kMostTiles - 1) / kMostTiles;
+    const int groups = (share.end - share.begin + kTiles - 1) / kTiles;
     for (int g = 0; g < groups; ++g) {  // of equal size, or one less
         const int first = share.begin + (share.end - share.begin) * g / groups;
         const int tiles = share.begin + (share.end - share.begin) * (g + 1) / groups - first;
         transform_tiles<M>(p, first, tiles, in, scratch);
         each_block(p, [&](auto vectors, int map) {
             constexpr int V = decltype(vectors)::value;
-            with_count<kMostTiles>(tiles, [&](auto count) {
+            with_count<kTiles>(tiles, [&](auto count) {
                 multiply_spectra<decltype(count)::value, V>(p, kPoints<M>, kBiasPoint<M>, scratch,
                                                             p.forward_weights + weights * map, p.bias + map,
                                                             products);

@@ -371,8 +371,9 @@ private:
                 buckets = std::max(buckets, 2 * std::int64_t(p.cells) * p.maps);
             }
             if (p.method == Method::winograd2 || p.method == Method::winograd5)
-                scratch = std::max<std::int64_t>(scratch, std::int64_t(points(p.method)) * kMostTiles *
-                                                              (p.in_padded + kBlockVectors * lanes_));
+                scratch =
+                    std::max<std::int64_t>(scratch, std::int64_t(points(p.method)) * most_tiles(lanes_) *
+                                                        (p.in_padded + kBlockVectors * lanes_));
         }
         plan_.dense = take(dense);
         plan_.entries = take(2 * entries);

@@ -30,11 +30,13 @@ constexpr int kMostMaps = 256;
 constexpr int kMostPlaces = 9;
 constexpr int kPatchVectors = 8;  // of a patch in registers at a time
 constexpr int kHalves = 2;        // of an image's work, for two threads
-constexpr int kMostTiles = 8;     // Winograd's, between their transformations
 
 // Positions in registers at a time: with two vectors of maps the sums fill most of the 16
 // registers of narrower sets, and half of AVX-512's 32, where a vector of broadcasts is cheap.
 constexpr int tile_positions(int lanes) { return lanes == 16 ? 8 : 6; }
+
+// Winograd tiles between their transformations; a vector of sums for each, twice.
+constexpr int most_tiles(int lanes) { return lanes == 16 ? 8 : 6; }
 
 // Positions y0 <= y < y1, x0 <= x < x1 of the convolution; `place` is the number of (y0, x0) in
 // the whole window, which padding may have cut.

@@ -10,6 +10,7 @@ typedef float LooseVec __attribute__((vector_size(PYOIP_LANES * 4), aligned(4), 
 typedef std::int32_t LooseIVec __attribute__((vector_size(PYOIP_LANES * 4), aligned(4), may_alias));
 
 typedef signed char Bytes __attribute__((vector_size(PYOIP_LANES), aligned(1), may_alias));
+typedef signed char AllBytes __attribute__((vector_size(PYOIP_LANES * 4)));
 
 #define PYOIP_INLINE static inline __attribute__((always_inline))
 #define PYOIP_INLINED __attribute__((always_inline))  // for lambdas
@@ -18,12 +19,21 @@ PYOIP_INLINE Vec load(const float* p) { return *reinterpret_cast<const LooseVec*
 PYOIP_INLINE void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 PYOIP_INLINE void store(std::int32_t* p, IVec v) { *reinterpret_cast<LooseIVec*>(p) = v; }
 
-PYOIP_INLINE void store_bytes(std::uint8_t* p, IVec v) {
+template <std::size_t... I>
+PYOIP_INLINE Bytes low_bytes(IVec v, std::index_sequence<I...>) {
+#if defined(__AVX512F__)
     auto bytes = __builtin_convertvector(v, Bytes);
-#if defined(__x86_64__)
     asm("" : "+x"(bytes));  // in a register first: the narrowing store is slow on some processors
+    return bytes;
+#else
+    const AllBytes all = reinterpret_cast<AllBytes>(v);
+    return __builtin_shufflevector(all, all, (4 * int(I))...);  // little-endian
 #endif
-    *reinterpret_cast<Bytes*>(p) = bytes;
+}
+
+// The lanes, each 0 to 127, as bytes.
+PYOIP_INLINE void store_bytes(std::uint8_t* p, IVec v) {
+    *reinterpret_cast<Bytes*>(p) = low_bytes(v, std::make_index_sequence<kLanes>{});
 }
 
 // Loaded once, for several uses: compilers tend to load again for each multiply-add.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from .. import _cpu
 from ..errors import EngineUnavailable, UnsupportedLayer
 from ..fluctuations import default_threads
-from ..settings import Objective, Settings
+from ..settings import Objective, Precision, Settings
 from ..stack import PLAIN_ENGINE, ConvLayer, Stack, check_limits
 from .base import Ascents, Floats, Progress, Targets, all_step_sizes, as_images
 
@@ -53,10 +54,18 @@ class CpuEngine:
         _info()
         self.stack = stack
         self.threads = default_threads(threads)
+        self._core = self._make_core("exact")
+
+    def _make_core(self, precision: Precision) -> _cpu.Engine:
+        layers = [_described(layer) for layer in self.stack.layers]
         try:
-            self._core = _cpu.Engine(stack.input_shape, [_described(x) for x in stack.layers], "exact")
+            return _cpu.Engine(self.stack.input_shape, layers, precision)
         except ValueError as error:
             raise UnsupportedLayer(f"{error}; {PLAIN_ENGINE}") from None
+
+    @cached_property
+    def _fast_core(self) -> _cpu.Engine:
+        return self._make_core("fast")
 
     def score(
         self, images: Floats, objective: Objective, progress: Progress | None = None
@@ -100,7 +109,8 @@ class CpuEngine:
         starts = as_images(self.stack, starts)
         targets = np.ascontiguousarray(targets, np.int32)
         sizes = all_step_sizes(starts, settings, step_sizes)
-        found = self._core.ascend(starts, targets, sizes, numbers, self.threads, progress)
+        core = self._fast_core if settings.precision == "fast" else self._core
+        found = core.ascend(starts, targets, sizes, numbers, self.threads, progress)
         return Ascents(**found)
 
 
