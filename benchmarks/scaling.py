@@ -19,28 +19,28 @@ IMAGES = (1, 8, 64, 512, 4096)
 STEPS = (4, 16, 64, 256)
 ENOUGH = 64  # images and steps, where another number is varied
 FEWER = 16  # steps, where images are: 4096 of them take long
-MEMORY = 100.0  # MB that the process may grow by
+MEMORY = 100.0  # MB that the ascents may add
 
-# Highest resident memory, in MB, after the imports and after the ascents
+# Resident memory in MB: after `import pyoip`, after the network is loaded, and the highest
 MEASURE = """
 import json
 from pathlib import Path
 import pyoip
+
+def resident(kind):  # getrusage would count what the parent of this process took
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(kind))
+
+imported = resident("VmRSS")
 from pyoip import engines
 from pyoip.stack import build_stack
 from task import article
-
-def peak():  # getrusage would count what the parent of this process took
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-network = pyoip.load("mnist")
-engine = engines.make("cpu", build_stack(network, {layer}), {threads})
-before = peak()
+engine = engines.make("cpu", build_stack(pyoip.load("mnist"), {layer}), {threads})
+loaded = resident("VmRSS")
 starts = pyoip.start_images({images})
 targets = [i % len(engine.stack.layers[-1].weights) for i in range({images})]
 engine.ascend(starts, targets, article({steps}))
-print(json.dumps([before, peak()]))
+print(json.dumps([imported, loaded, resident("VmHWM")]))
 """
 
 
@@ -61,7 +61,7 @@ def run(options: Options) -> list[dict[str, Any]]:
         draw(rows, options.plot)
         print(f"drawn: {options.plot}")
     if rows[-1]["growth"] > MEMORY:
-        raise SystemExit(f"memory grew by {rows[-1]['growth']:.0f} MB; at most {MEMORY:.0f} MB")
+        raise SystemExit(f"ascents add {rows[-1]['growth']:.0f} MB; at most {MEMORY:.0f} MB")
     return rows
 
 
@@ -96,12 +96,20 @@ def memory(layer: int, images: int, steps: int = 8) -> dict[str, Any]:
     usual = {name: value for name, value in os.environ.items() if name != "MALLOC_MMAP_MAX_"}
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, env=usual, capture_output=True, text=True, check=True)
-    before, most = json.loads(out.stdout)
+    imported, loaded, most = json.loads(out.stdout)
     print(
-        f"layer {layer}, {images} images: memory grew by {most - before:.0f} MB to {most:.0f} MB",
+        f"layer {layer}, {images} images: {most:.0f} MB at most; {loaded:.0f} MB with the network "
+        f"loaded, {imported:.0f} MB after the import; the ascents add {most - loaded:.0f} MB",
         flush=True,
     )
-    return {"layer": layer, "images": images, "growth": most - before, "total": most}
+    return {
+        "layer": layer,
+        "images": images,
+        "imported": imported,
+        "loaded": loaded,
+        "growth": most - loaded,
+        "total": most,
+    }
 
 
 def draw(rows: list[dict[str, Any]], path: str) -> None:
@@ -110,20 +118,28 @@ def draw(rows: list[dict[str, Any]], path: str) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator
 
     figure, panels = plt.subplots(1, 3, figsize=(9, 2.8), sharey=True, layout="constrained")
     for panel, what in zip(panels, ("threads", "images", "steps"), strict=True):
         for line in (row for row in rows if row.get("by") == what):
             x = [int(n) for n in line["rates"]]
             y = [Figure(**rate).median for rate in line["rates"].values()]
-            panel.plot(x, y, "o-", markersize=3, linewidth=1, label=f"layer {line['layer']}")
+            panel.plot(x, y, "o-", markersize=3, linewidth=1)
+            if panel is panels[-1]:
+                note = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+                panel.annotate(
+                    f"layer {line['layer']}", (x[-1], y[-1]), annotation_clip=False, **note
+                )
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.set_xticks(x, [str(n) for n in x])
         panel.minorticks_off()
+        panel.grid(axis="y", color="0.9", linewidth=0.6)
         panel.set_xlabel(what)
         panel.spines[["top", "right"]].set_visible(False)
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels[0].yaxis.set_major_formatter(EngFormatter(sep=" "))
     panels[0].set_ylabel("image-steps per second")
-    panels[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
