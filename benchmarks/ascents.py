@@ -10,7 +10,7 @@ import torch
 from report import OURS, Options, row, show
 from task import THREADS, Task, article, shipped
 from timing import Rate, best_of, stepping, with_peak
-from verify import check_ascent, check_gradient
+from verify import check_ascent, check_gradient, check_own
 from work import direct_operations
 
 from pyoip import engines
@@ -74,6 +74,7 @@ def _ours(task: Task, options: Options) -> tuple[dict[str, Rate], dict[str, int]
         made[f"{OURS}, one thread"] = _ascents(task, alone, options)
         threads[f"{OURS}, one thread"] = 1
     if len(task.stack.layers) == 3 and "precision" in {f.name for f in fields(Settings)}:
+        check_own(task, **FAST)
         made[f"{OURS}, precision='fast'"] = _ascents(task, task.engine, options, **FAST)
         threads[f"{OURS}, precision='fast'"] = THREADS
     return made, threads

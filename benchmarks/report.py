@@ -65,3 +65,11 @@ def show(made: dict[str, Any], unit: str) -> None:
         print(f"  ratio to the best peer: {made['ratio']:.2f}")
     peaks = {k: v for k, v in made["rates"].items() if k.startswith("FMA")}
     print("  " + "; ".join(f"{k}: {v['median'] / 1e9:.0f} GFLOP/s" for k, v in peaks.items()))
+    if busy(peaks):
+        print("  the machine was busy with something else: these figures say little")
+
+
+def busy(peaks: dict[str, dict[str, float]]) -> bool:
+    """Tell whether two threads together reached far less than twice the peak of one."""
+    one, two = (peaks[peak_name(threads)]["median"] for threads in (1, 2))
+    return two < 1.7 * one

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from peers import torch_peer
-from report import OURS, Options, row
+from report import OURS, Options, busy, row
 from task import THREADS, Task, article, random_task, test_problems
 from timing import Figure, Rate, best_of, stepping, with_peak
 from verify import check_ascent, check_gradient
@@ -94,4 +94,7 @@ def _line(made: dict[str, Any]) -> str:
     ours, theirs = (str(Figure(**made["rates"][name])) for name in (OURS, "torch"))
     share = made["share of peak"][OURS]
     variant = made["variants"]["torch"]
-    return f"{made['what']:36}{ours:>26}{share:>10.0%}{theirs:>26}{made['ratio']:>8.1f}  {variant}"
+    peaks = {name: rate for name, rate in made["rates"].items() if name.startswith("FMA")}
+    note = "  (machine busy)" if busy(peaks) else ""
+    line = f"{made['what']:36}{ours:>26}{share:>10.0%}{theirs:>26}{made['ratio']:>8.1f}  {variant}"
+    return line + note

@@ -92,7 +92,7 @@ def calling(run: Callable[[], object], amount: int) -> Rate:
     return lambda: amount / _timed(run)
 
 
-def best_of(heats: Mapping[str, Rate], tries: int = 2) -> str:
+def best_of(heats: Mapping[str, Rate], tries: int = 3) -> str:
     """The name of the fastest, each tried a few times in turn: who goes to the final."""
     figures = interleaved(heats, tries)
     return max(figures, key=lambda name: figures[name].most)

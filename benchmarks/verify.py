@@ -45,14 +45,23 @@ def objectives(task: Task, images: Floats) -> np.ndarray:
         return net.objective(torch.tensor(images, dtype=torch.float64), targets).numpy()
 
 
-def check_ascent(task: Task, name: str, run: Callable[[int], Floats], **more: str) -> float:
+def check_ascent(task: Task, name: str, run: Callable[[int], Floats]) -> float:
     """Compare objectives after ten steps with ours; return the share that differs.
 
     After ten steps rounding alone leaves 1e-6; what differs by more took another way at a
     near-tie of a pooling window or a ReLU, which happens to few images.
     """
-    ours = task.engine.ascend(task.starts, task.targets, article(STEPS, **more)).history[:, -1]
-    theirs = objectives(task, run(STEPS))
+    return _compare(task, name, objectives(task, run(STEPS)))
+
+
+def check_own(task: Task, **more: str) -> float:
+    """The same for our engine with other settings, such as a lower precision."""
+    found = task.engine.ascend(task.starts, task.targets, article(STEPS, **more))
+    return _compare(task, f"pyoip with {more}", found.history[:, -1])
+
+
+def _compare(task: Task, name: str, theirs: np.ndarray) -> float:
+    ours = task.engine.ascend(task.starts, task.targets, article(STEPS)).history[:, -1]
     off = ~(np.abs(theirs - ours) <= CLOSE * np.maximum(np.abs(ours), 1e-3))
     if off.mean() > FEW:
         raise WrongAnswer(f"{name}: {off.sum()} of {len(off)} images differ after {STEPS} steps")

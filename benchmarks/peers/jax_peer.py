@@ -6,6 +6,7 @@ Two scripts: the gradient by ``jax.grad`` through convolutions, and the one deri
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -125,20 +126,27 @@ def windows(x: jax.Array, kernel: int, stride: int, side: int) -> jax.Array:
     return jnp.concatenate(views, -1)
 
 
-def by_hand_step(constants: Plan, x: jax.Array, own: tuple[jax.Array, ...]) -> jax.Array:
-    """(B, H, W) → (B, H, W)."""
+def by_hand_step(
+    constants: Plan, fused: bool, x: jax.Array, own: tuple[jax.Array, ...]
+) -> jax.Array:
+    """(B, H, W) → (B, H, W).
+
+    `fused`: the first layer as one elementwise loop and the middle ones as XLA's convolutions,
+    instead of matrix products over gathered windows.
+    """
     count, side = len(x), constants.seen[0]
-    p, first = _first(constants, x[:, :side, :side])
+    conv = convolve_xla if fused else convolve
+    p, first = (_first_fused if fused else _first)(constants, x[:, :side, :side])
     hits = []
     for weight, bias in constants.middle:
-        p, hit = _middle(weight, bias, p)
+        p, hit = _middle(conv, weight, bias, p)
         hits.append(hit)
     d = _target(p, *own)
     for (weight, _), hit in zip(constants.middle[::-1], hits[::-1], strict=True):
         dz = jnp.where(hit, d[:, :, None, :, None], 0.0)
         dz = dz.reshape(count, 2 * d.shape[1], 2 * d.shape[1], -1)
         back = jnp.asarray(weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1))
-        d = convolve(jnp.pad(dz, ((0, 0), (2, 2), (2, 2), (0, 0))), back)
+        d = conv(jnp.pad(dz, ((0, 0), (2, 2), (2, 2), (0, 0))), back)
     routed = jnp.where(first, d[..., None, :], 0.0).reshape(count * d.shape[1] ** 2, -1)
     g = fold((routed @ constants.first.T).reshape(count, d.shape[1], d.shape[1], 16))
     rest = x.shape[1] - side, x.shape[2] - side
@@ -149,13 +157,31 @@ def _first(constants: Plan, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     side = constants.seen[1]
     patches = windows(x[..., None], 4, 2, side).reshape(-1, 16)
     z = patches @ constants.first + constants.first_bias
-    z = z.reshape(len(x), side, side, 4, -1)
+    return _pooled(z.reshape(len(x), side, side, 4, -1))
+
+
+def _first_fused(constants: Plan, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    maps, last = constants.first.shape[1] // 4, 2 * constants.seen[1] - 1
+    pixel = [[x[:, i : i + last : 2, j : j + last : 2, None] for j in range(4)] for i in range(4)]
+    taps = constants.first.reshape(4, 4, 4, maps)
+    values = []
+    for place in range(4):
+        z = constants.first_bias[:maps]
+        for k in range(9):
+            i, j = place // 2 + k // 3, place % 2 + k % 3
+            z = z + pixel[i][j] * taps[i, j, place]
+        values.append(z)
+    return _pooled(jnp.stack(values, 3))
+
+
+def _pooled(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(B, p, p, 4, maps) → values after ReLU (B, p, p, maps), and which of the four they are."""
     best = z.max(3)
     return jax.nn.relu(best), (z == best[..., None, :]) & (best > 0)[..., None, :]
 
 
-def _middle(weight: Floats, bias: Floats, p: jax.Array) -> tuple[jax.Array, jax.Array]:
-    z = convolve(p, jnp.asarray(weight.transpose(2, 3, 1, 0))) + bias
+def _middle(conv: Conv, weight: Floats, bias: Floats, p: jax.Array) -> tuple[jax.Array, jax.Array]:
+    z = conv(p, jnp.asarray(weight.transpose(2, 3, 1, 0))) + bias
     half = z.shape[1] // 2
     z = z.reshape(len(z), half, 2, half, 2, -1)
     best = z.max((2, 4), keepdims=True)
@@ -186,14 +212,16 @@ class Ascender:
     XLA splits few of these loops over threads well, so `workers` parts run at the same time.
     """
 
-    def __init__(self, task: Task, at_once: int, workers: int, *, by_hand: bool) -> None:
+    def __init__(
+        self, task: Task, at_once: int, workers: int, *, by_hand: bool, fused: bool = False
+    ) -> None:
         constants = plan(task)
         self.workers, self.by_hand = workers, by_hand
         self.batch_last = by_hand and constants.first is None
         if self.batch_last:
             step = one_layer_step
         elif by_hand:
-            step = partial(by_hand_step, constants)
+            step = partial(by_hand_step, constants, fused)
         else:
             step = partial(grad_step, task.stack)
         firsts = range(0, len(task.starts), at_once)
@@ -222,12 +250,14 @@ class Ascender:
 
 
 def ascenders(task: Task) -> Iterator[Variant]:
-    """By hand with both ways to use two threads, and by ``jax.grad``."""
-    for size in batches(len(task.starts), (16, 32, 64)):
-        for workers in (1, THREADS):
-            if workers * size <= len(task.starts):
-                run = Ascender(task, size, workers, by_hand=True)
-                yield Variant(f"by hand, {size} at once, workers: {workers}", run)
+    """By hand, with both ways to use two threads, and by ``jax.grad``."""
+    sizes = batches(len(task.starts), (16, 32, 64))
+    styles = (False,) if len(task.stack.layers) == 1 else (False, True)
+    for size, workers, fused in itertools.product(sizes, (1, THREADS), styles):
+        if workers * size <= len(task.starts):
+            run = Ascender(task, size, workers, by_hand=True, fused=fused)
+            how = "fused" if fused else "products"
+            yield Variant(f"by hand, {how}, {size} at once, workers: {workers}", run)
     size = min(64, len(task.starts))
     yield Variant(f"jax.grad, {size} at once", Ascender(task, size, 1, by_hand=False))
 
