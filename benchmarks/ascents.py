@@ -51,9 +51,10 @@ def compare(what: str, task: Task, options: Options) -> dict[str, Any]:
 def _heats(task: Task, options: Options) -> tuple[dict[str, Rate], dict[str, str]]:
     """The fastest verified variant of every framework that is here, and its name."""
     torch.set_num_threads(THREADS)
+    torch._dynamo.reset()  # of the last task; never between heats and final: it forgets code
+    torch._dynamo.config.recompile_limit = 64
     finalists, variants = {}, {}
     for peer, module in peers.available()[0].items():
-        torch._dynamo.reset()  # its limit of recompilations is meant for one program
         heats = {}
         for variant in module.ascenders(task):
             check_ascent(task, f"{peer}, {variant.name}", variant.run)

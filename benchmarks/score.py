@@ -34,10 +34,11 @@ def _compare(layer: int, options: Options) -> dict[str, Any]:
 
 def _heats(task: Task) -> tuple[dict[str, Rate], dict[str, str]]:
     torch.set_num_threads(THREADS)
+    torch._dynamo.reset()  # of the last task; never between heats and final: it forgets code
+    torch._dynamo.config.recompile_limit = 64
     ours = task.engine.score(task.starts, "activation")
     finalists, variants = {}, {}
     for peer, module in peers.available()[0].items():
-        torch._dynamo.reset()
         heats = {}
         for variant in module.scorers(task.stack, task.starts):
             check_scores(f"{peer}, {variant.name}", variant.run(), ours)

@@ -78,7 +78,7 @@ def stepping(run: Callable[[int], object], images: int, seconds: float, multiple
     steps = multiple
 
     def took() -> float:
-        run(multiple)
+        run(2 * multiple)  # the second step may be compiled anew: its input has another layout
         return _timed(lambda: run(steps))
 
     while (last := took()) < seconds / 2 and steps < 2**16:

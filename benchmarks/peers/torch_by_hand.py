@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from task import SIZE, Floats, Task
+from task import SIZE, THREADS, Floats, Task
 
 from pyoip.stack import Stack
 
@@ -191,7 +191,8 @@ class HandWritten:
 class Ascender:
     """Ascents of a task, `at_once` images at a time: small batches stay in the cache."""
 
-    def __init__(self, task: Task, at_once: int, mode: str | None) -> None:
+    def __init__(self, task: Task, at_once: int, mode: str | None, threads: int = THREADS) -> None:
+        self.threads = threads
         constants = plan(task)
         self.parts = torch.tensor(task.starts[:, 0]).split(at_once)
         targets = torch.tensor(constants.target), torch.tensor(constants.target_bias)
@@ -202,16 +203,19 @@ class Ascender:
             self.targets[0] = [part[:, 0].T.contiguous() for part in self.targets[0]]
         step = one_layer_step if self.single else HandWritten(constants, mode is not None).step
         if mode is not None:
-            step = torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
+            options = {"cpp.threads": threads, **torch._inductor.list_mode_options(mode)}
+            step = torch.compile(step, fullgraph=True, dynamic=False, options=options)
         self.step = step
 
     @torch.inference_mode()
     def __call__(self, steps: int) -> Floats:
+        torch.set_num_threads(self.threads)
         ends = []
         for x, target, bias in zip(self.parts, *self.targets, strict=True):
             for _ in range(steps):
                 x = self.step(x, target, bias)  # noqa: PLW2901
             ends.append(x.permute(2, 0, 1) if self.single else x)
+        torch.set_num_threads(THREADS)
         return torch.cat(ends)[:, None].numpy()
 
 
@@ -224,6 +228,9 @@ def ascenders(task: Task) -> Iterator[Variant]:
     for size in batches(len(task.starts), (16, 64)):
         yield Variant(f"eager, {size} at once", Ascender(task, size, None))
         yield Variant(f"compiled, {size} at once", Ascender(task, size, "default"))
+        if size == 1:  # too little for two threads to share
+            yield Variant("eager, one thread", Ascender(task, 1, None, 1))
+            yield Variant("compiled, one thread", Ascender(task, 1, "default", 1))
     if len(task.stack.layers) == 1:
         tuned = Ascender(task, size, "max-autotune-no-cudagraphs")
         yield Variant(f"compiled with max-autotune, {size} at once", tuned)
