@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pyoip import engines
 
+PACKAGES = ("pyoip", "torch", "onnxruntime", "jax", "numpy")
+
 
 def describe() -> str:
     model = next(
@@ -21,9 +23,7 @@ def describe() -> str:
         else iter([platform.processor()]),
         "unknown processor",
     )
-    versions = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("pyoip", "torch", "numpy") if _has(name)
-    )
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES if _has(name))
     built = engines.describe()
     return (
         f"{datetime.date.today()}: {model}, {built['threads']} threads, "

@@ -16,7 +16,7 @@ import time
 import numpy as np
 import torch
 from machine import describe
-from torch_peer import TorchStack, adam_on_the_sphere
+from peers.torch_peer import TorchStack, adam_on_the_sphere
 
 import pyoip
 from pyoip.stack import build_stack

@@ -1,13 +1,18 @@
-"""The peer: ascents as a torch user writes them, over the same stack, on the CPU."""
+"""Torch as its users write it: autograd and forward passes over the same stack, on the CPU."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from task import SIZE, Task
 
 from pyoip.stack import Stack
+
+from .variant import Variant, batches
 
 Floats = NDArray[np.float32]
 
@@ -76,6 +81,30 @@ def normalised_ascent(
     return x.detach()
 
 
+class CompiledAscent:
+    """The same rule, each whole step through ``torch.compile``, gradient included."""
+
+    def __init__(self, net: TorchStack, x: torch.Tensor, targets: torch.Tensor) -> None:
+        rows = torch.arange(len(x))
+
+        def objective(x: torch.Tensor) -> torch.Tensor:
+            return net(x)[rows, targets].mean(dim=(1, 2)).sum()
+
+        def step(x: torch.Tensor) -> torch.Tensor:
+            g = torch.func.grad(objective)(x)
+            g = g / (g.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-7)
+            return standardized(x + SIZE * g)
+
+        self.start, self.step = x, torch.compile(step, dynamic=False)
+
+    @torch.no_grad()
+    def __call__(self, steps: int) -> Floats:
+        x = self.start
+        for _ in range(steps):
+            x = self.step(x)
+        return x.numpy()
+
+
 def tangent(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """The gradient along the sphere of standardised images: without it Adam's scale is spoilt
     by the radial part, and the reference loses about 15 %."""
@@ -116,3 +145,52 @@ def adam_on_the_sphere(
                 x.copy_(standardized(x))
         best.append(record.numpy())
     return np.concatenate(best)
+
+
+LAYOUTS = {"default": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+def in_layout(stack: Stack, layout: torch.memory_format) -> TorchStack:
+    net = TorchStack(stack)
+    net.weights = [weight.contiguous(memory_format=layout) for weight in net.weights]
+    return net
+
+
+def ascenders(task: Task, *, compiling: bool = False) -> Iterator[Variant]:
+    """``autograd.grad`` in both memory layouts; with `compiling`, compiled whole steps too."""
+    targets = torch.tensor(task.targets.astype(np.int64))
+    for name, layout in LAYOUTS.items():
+        net = in_layout(task.stack, layout)
+        x = torch.tensor(task.starts).contiguous(memory_format=layout)
+
+        def run(steps: int, net: TorchStack = net, x: torch.Tensor = x) -> Floats:
+            return normalised_ascent(net, x, targets, steps, SIZE).numpy()
+
+        yield Variant(f"autograd, {name}", run)
+        if compiling:
+            yield Variant(f"compiled, {name}", CompiledAscent(net, x, targets))
+
+
+class Scorer:
+    """Scores of all maps, `at_once` images at a time."""
+
+    def __init__(self, net: TorchStack, images: torch.Tensor, at_once: int, compiled: bool) -> None:
+        self.parts = images.split(at_once)
+        self.means = lambda x: net(x).mean(dim=(2, 3))
+        if compiled:
+            self.means = torch.compile(self.means, fullgraph=True, dynamic=False)
+
+    @torch.inference_mode()
+    def __call__(self) -> Floats:
+        return torch.cat([self.means(part) for part in self.parts]).numpy()
+
+
+def scorers(stack: Stack, images: Floats) -> Iterator[Variant]:
+    """Both layouts, eager in several batch sizes, compiled in two."""
+    for name, layout in LAYOUTS.items():
+        net = in_layout(stack, layout)
+        x = torch.tensor(images).contiguous(memory_format=layout)
+        for size in batches(len(images), (64, 256, 1024)):
+            yield Variant(f"eager, {name}, {size} at once", Scorer(net, x, size, False))
+        for size in batches(len(images), (64, 1024)):
+            yield Variant(f"compiled, {name}, {size} at once", Scorer(net, x, size, True))
