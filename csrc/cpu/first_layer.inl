@@ -111,7 +111,7 @@ static Kernel target_kernel(const LayerPlan& p, const float* all, int map) {
 
 // Where the derivative of a position goes: where its window begins, behind the border of zeros.
 PYOIP_INLINE float* spread_row(const LayerPlan& p, float* plane, int y) {
-    return plane + std::int64_t(p.kernel_h - 1 + y * p.stride_h) * p.spread_w + p.kernel_w - 1;
+    return plane + p.spread_lead + std::int64_t(p.kernel_h - 1 + y * p.stride_h) * p.spread_w;
 }
 
 PYOIP_INLINE void spread(const LayerPlan& p, float* row, int x, Vec d) {
@@ -146,7 +146,8 @@ static Value weigh_map(const LayerPlan& p, const Planes& image, const Kernel& ke
                 d = select(z > Vec{}, part, Vec{});
             else if (!linear)
                 d = part * derivative(p.activation, slope, a);
-            z_sum += z, a_sum += a, d_sum += d;
+            z_sum += z, a_sum += a;
+            if (!Known) d_sum += d;
             spread(p, row, x, d);
             row += step;
         });
@@ -156,7 +157,7 @@ static Value weigh_map(const LayerPlan& p, const Planes& image, const Kernel& ke
     const Vec three[4] = {after, before, slopes, Vec{}};
     const Vec all = sums<4>(three);
     const bool asleep = p.activation == Activation::relu && !(all[0] > 0.0f);
-    return {all[0], all[1], 0.0f, asleep, !(all[2] > 0.0f)};
+    return {all[0], all[1], 0.0f, asleep, Known ? asleep : !(all[2] > 0.0f)};
 }
 
 // Of a map that is asleep: the highest preactivation to the value, and its derivatives to the plane.
@@ -185,7 +186,8 @@ static void follow_peak(const LayerPlan& p, const Planes& image, const Kernel& k
 static void correlate_back(const Plan& plan, const float* flipped, int map, const float* plane,
                            float* gradient) {
     const LayerPlan& p = plan.layers[0];
-    const Planes from{plane + std::int64_t(p.pad_top) * p.spread_w + p.pad_left, 0, p.spread_w, 1};
+    const float* first = plane + p.spread_lead - (p.kernel_w - 1) + p.pad_left;
+    const Planes from{first + std::int64_t(p.pad_top) * p.spread_w, 0, p.spread_w, 1};
     const Kernel kernels = target_kernel(p, flipped, map);
     const std::int64_t size = std::int64_t(plan.height) * plan.width;
     for (int c = 0; c < plan.channels; ++c) {

@@ -344,7 +344,8 @@ private:
             s.pad_top == 0 && s.pad_left == 0 && p.padded_h <= s.in_height && p.padded_w <= s.in_width;
         p.map_width = round_up(p.out_width, lanes_);
         p.spread_h = p.padded_h + s.kernel_h - 1;
-        p.spread_w = round_up(p.padded_w, lanes_) + lanes_ + s.kernel_w - 1;
+        p.spread_lead = round_up(s.kernel_w - 1, lanes_);
+        p.spread_w = round_up(p.padded_w, lanes_) + p.spread_lead;
     }
 
     void share_workspace() {
@@ -407,7 +408,7 @@ private:
             plan_.patches = take(std::int64_t(first.cells) * first.patch_floats);
             return;
         }
-        plan_.spread = take(std::int64_t(t.spread_h) * t.spread_w);
+        plan_.spread = take(t.spread_lead + std::int64_t(t.spread_h) * t.spread_w);
     }
 };
 

@@ -99,6 +99,7 @@ struct LayerPlan {
     const float* flipped_weights;  // the same, every kernel turned by half a turn
     int map_width;                 // a map's rows in whole vectors
     int spread_h, spread_w;        // of its gradient, spread by the stride, with its border
+    int spread_lead;               // of which this much lies before the first column, in whole vectors
 
     // Offsets in floats into an image's workspace.
     std::int64_t input, gradient, output;
