@@ -209,6 +209,37 @@ static bool many_changes(const LayerPlan& p, const std::uint8_t* now, const std:
     return changed > words / 2;
 }
 
+// The target's map at 3x3 and stride 1, all positions: some rows of the gradient, each vector of
+// channels gathered from nine positions with its nine weights in registers.
+static void correlate_map_back(const LayerPlan& p, int map, Range lines, const float* values,
+                               float* gradient) {
+    const std::int64_t step = p.in_padded, pitch = 3 * step;
+    const int width = p.out_width, height = p.out_height;
+    float rows[3][kMostSide + 4] = {};  // of values, with two zeros before and behind
+    for (int line = lines.begin; line < lines.end; ++line) {
+        for (int y = 0; y < 3; ++y) {
+            const int from = line - y;
+            if (from >= 0 && from < height)
+                __builtin_memcpy(rows[y] + 2, values + std::int64_t(from) * width,
+                                 std::size_t(width) * sizeof(float));
+            else
+                clear(rows[y] + 2, width);
+        }
+        for (std::int64_t c = 0; c < step; c += kLanes) {
+            Vec w[9];
+            for (int i = 0; i < 9; ++i)
+                w[i] = load(p.rows + (std::int64_t(i / 3) * p.maps + map) * pitch + i % 3 * step + c);
+            float* to = gradient + std::int64_t(line) * p.padded_w * step + c;
+            for (int x = 0; x < width + 2; ++x, to += step) {
+                Vec acc = {};
+                for (int i = 0; i < 9; ++i) acc += splat(rows[i / 3][x + 2 - i % 3]) * w[i];
+                store(to, acc);
+            }
+            for (int x = width + 2; x < p.padded_w; ++x, to += step) store(to, Vec{});
+        }
+    }
+}
+
 // What the gradients in an image's workspace were made of. `age` 0: of nothing that still holds.
 struct Past {
     int age;
@@ -218,6 +249,7 @@ struct Past {
 struct Decision {
     Routes routes;
     bool afresh;   // clear the gradient first
+    bool dense;    // not by routes: the target's map, by correlate_map_back
     bool changed;  // the gradient is not what it was
 };
 
@@ -234,7 +266,14 @@ static Decision route_target(const Work& w, int map, const Past& past) {
     int changes = 0;
     for (int i = 0; i < t.positions; ++i) changes += now[i] != before[i];
     const bool afresh = past.age == 0 || changes > t.positions / 4;
-    Decision d{empty_routes(w), afresh, afresh || changes > 0};
+    int used = 0;
+    for (int i = 0; i < t.positions; ++i) used += now[i] != 0.0f;
+    const bool square = t.kernel_h == 3 && t.kernel_w == 3 && t.stride_h == 1 && t.stride_w == 1;
+    Decision d{empty_routes(w), afresh, afresh && square && used > t.positions / 4, afresh || changes > 0};
+    if (d.dense) {
+        __builtin_memcpy(before, now, std::size_t(t.positions) * sizeof(float));
+        return d;
+    }
     for (int i = 0; i < t.positions; ++i) {
         const float value = afresh ? now[i] : now[i] - before[i];
         before[i] = now[i];
@@ -251,7 +290,7 @@ static Decision route_layer(const Work& w, int l, bool changed_above, const Past
     const Source s = source_of(w, l);
     const bool afresh =
         past.age == 0 || changed_above || !coded(p) || many_changes(p, w.codes(l), w.old_codes(l));
-    Decision d{empty_routes(w), afresh, true};
+    Decision d{empty_routes(w), afresh, false, true};
     if (afresh) {
         route_all(p, s, d.routes);
         __builtin_memcpy(w.old_codes(l), w.codes(l), std::size_t(p.cells) * std::size_t(p.maps_padded));
@@ -284,7 +323,11 @@ static void backward_to_first(const Work& w, int map, const Past& past) {
             *shared = l == w.target() ? route_target(w, map, past) : route_layer(w, l, shared->changed, past);
         if (w.team.rank == 0 && l == 1) mark_changes(w, l, *shared);
         w.team.meet();
-        add_buckets(p, w.team.share(p.padded_h), shared->routes, shared->afresh, w.gradient(l));
+        if (shared->dense)
+            correlate_map_back(p, map, w.team.share(p.padded_h), w.memory + w.plan.map_gradient,
+                               w.gradient(l));
+        else
+            add_buckets(p, w.team.share(p.padded_h), shared->routes, shared->afresh, w.gradient(l));
         w.team.meet();
     }
     const LayerPlan& first = w.layer(0);

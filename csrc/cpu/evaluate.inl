@@ -1,60 +1,17 @@
 // One image, one map: the objective and its gradient.
 
 // The target's one map before its activation function, (positions); two layers or more.
-// Algorithm: one dot product a position. Where neighbouring windows of a row share columns, a
-// column is loaded once for all windows that it is in.
-// Bound: loads, one per multiply-add, or 1/2 for 3x3 windows.
-static void dot_window(const LayerPlan& p, const float* weights, float bias, const float* in, float* value) {
-    const std::int64_t pitch = std::int64_t(p.kernel_w) * p.in_padded;
-    const std::int64_t line = std::int64_t(p.padded_w) * p.in_padded;
-    Vec acc[2] = {};
-    for (int y = 0; y < p.kernel_h; ++y)
-        for (std::int64_t i = 0; i < pitch; i += kLanes)
-            acc[i / kLanes % 2] += load(weights + y * p.maps * pitch + i) * load(in + y * line + i);
-    *value = sum(acc[0] + acc[1]) + bias;
-}
-
-template <int P>
-static void dot_neighbours(const LayerPlan& p, const float* weights, float bias, const float* in,
-                           float* values) {
-    constexpr int K = 3, N = P <= 4 ? 4 : 8;
-    const std::int64_t step = p.in_padded, line = std::int64_t(p.padded_w) * step;
-    Vec acc[N] = {};
-    for (int y = 0; y < p.kernel_h; ++y)
-        for (std::int64_t c = 0; c < step; c += kLanes) {
-            const float *from = in + y * line + c, *row = weights + y * p.maps * K * step + c;
-            Vec w[K];
-            for (int k = 0; k < K; ++k) w[k] = load(row + k * step);
-            unrolled<P + K - 1>([&](auto column) PYOIP_INLINED {
-                constexpr int x = decltype(column)::value;
-                const Vec at = in_register(load(from + x * step));
-                for (int k = 0; k < K; ++k)
-                    if (x >= k && x - k < P) acc[x - k] += w[k] * at;
-            });
-        }
-    if constexpr (N <= kLanes) {
-        const Vec all = sums<N>(acc) + splat(bias);
-        for (int k = 0; k < P; ++k) values[k] = all[k];
-    } else {
-        for (int k = 0; k < P; ++k) values[k] = sum(acc[k]) + bias;
-    }
-}
-
 static void correlate_target(const LayerPlan& p, Range rows, int map, const float* in, float* map_values) {
-    constexpr int together = 8;
-    const float* weights = p.rows + std::int64_t(map) * p.kernel_w * p.in_padded;
-    const bool neighbours = p.kernel_w == 3 && p.stride_w == 1;
-    for (int i = rows.begin * p.out_width; i < rows.end * p.out_width;) {
-        const int left = p.out_width - i % p.out_width;
-        const int count = neighbours ? smaller_of(together, left) : 1;
-        if (neighbours)
-            with_count<together>(count, [&](auto n) {
-                dot_neighbours<decltype(n)::value>(p, weights, p.bias[map], in + p.in_offset[i],
-                                                   map_values + i);
-            });
+    const std::int64_t pitch = std::int64_t(p.kernel_w) * p.in_padded;
+    const Dots d{p.kernel_h, p.kernel_w, p.in_padded, std::int64_t(p.padded_w) * p.in_padded, p.maps * pitch};
+    const float* weights = p.rows + map * pitch;
+    for (int y = rows.begin; y < rows.end; ++y) {
+        const std::int32_t* at = p.in_offset + y * p.out_width;
+        float* out = map_values + y * p.out_width;
+        if (p.stride_w == 1)
+            dot_row(d, weights, p.bias[map], in + at[0], p.out_width, out);
         else
-            dot_window(p, weights, p.bias[map], in + p.in_offset[i], map_values + i);
-        i += count;
+            for (int x = 0; x < p.out_width; ++x) dot_row(d, weights, p.bias[map], in + at[x], 1, out + x);
     }
 }
 

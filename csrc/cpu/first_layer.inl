@@ -5,9 +5,7 @@
 // derivative are taken there, too; the derivatives go to a plane with a border of zeros, spread
 // by the stride, over which the flipped kernel gives the image's gradient in the same way.
 // Layout: planes (C, padded_h, padded_w), the image itself where nothing pads it.
-// Bound: multiply-adds for 3x3 kernels, loads for others (one each).
-
-constexpr int kRowBlock = kLanes == 16 ? 8 : 4;  // rows in registers, beside a 3x3 kernel
+// Bound: multiply-adds for 3x3 and 5x5 kernels, loads for others (one each).
 
 // Planes to correlate over, and where in them the first window begins.
 struct Planes {
@@ -48,53 +46,74 @@ struct Strides {
     int h, w;
 };
 
-// The same for 3x3 at stride 1: each load serves three rows.
-template <int R>
-PYOIP_INLINE void correlate_block_3x3(const Planes& from, const Kernel& kernel, const float* corner,
-                                      Vec (&acc)[R]) {
+// The same for square kernels at stride 1: each load serves K rows.
+template <int K, int R>
+PYOIP_INLINE void correlate_block_square(const Planes& from, const Kernel& kernel, const float* corner,
+                                         Vec (&acc)[R]) {
     for (int c = 0; c < from.channels; ++c, corner += from.plane) {
-        Vec w[9];
-        for (int i = 0; i < 9; ++i) w[i] = splat(kernel.weights[c * 9 + i]);
+        Vec w[K * K];  // in registers, where there are enough
+        for (int i = 0; i < K * K; ++i) w[i] = splat(kernel.weights[c * K * K + i]);
         const float* line = corner;
-        unrolled<R + 2>([&](auto row) PYOIP_INLINED {
+        unrolled<R + K - 1>([&](auto row) PYOIP_INLINED {
             constexpr int in = decltype(row)::value;
-            for (int x = 0; x < 3; ++x) {
+            for (int x = 0; x < K; ++x) {
                 const Vec at = in_register(load(line + x));
-                for (int y = 0; y < 3; ++y)
-                    if (in >= y && in - y < R) acc[in - y] += w[3 * y + x] * at;
+                for (int y = 0; y < K; ++y)
+                    if (in >= y && in - y < R) acc[in - y] += w[K * y + x] * at;
             }
             line += from.pitch;
         });
     }
 }
 
-// put(y, x, values) for whole vectors of one or more rows from y on, over `rows` x `columns`. Of
-// the vectors in a row the last comes first, so that what hangs over may be stored: it is
-// overwritten by the next row.
-template <class Put>
-PYOIP_INLINE void correlate_rows(const Planes& from, const Kernel& kernel, Strides stride, int rows,
-                                 int columns, float bias, const Put& put) {
-    const bool small = kernel.height == 3 && kernel.width == 3 && stride.h == 1 && stride.w == 1;
+// What is computed of a block: a square kernel at stride 1, or any kernel at stride 1 or 2.
+enum class Shape { square3, square5, stride1, stride2 };
+
+// Rows in registers at a time: what a kernel leaves of 32 or 16.
+constexpr int block_rows() { return kLanes == 16 ? 8 : 6; }
+
+template <Shape kind, class Put>
+static __attribute__((noinline)) void correlate_shape(const Planes& from, const Kernel& kernel,
+                                                      Strides stride, int rows, int columns, float bias,
+                                                      const Put& put) {
     const std::int64_t step = stride.h * from.pitch;
-    const int blocks = (rows + kRowBlock - 1) / kRowBlock;
+    constexpr int most = block_rows();
+    const int blocks = (rows + most - 1) / most;
     for (int block = 0; block < blocks; ++block) {  // of equal size, or one less
         const Range share = part(rows, block, blocks);
-        with_count<kRowBlock>(share.end - share.begin, [&](auto count) {
+        with_count<most>(share.end - share.begin, [&](auto count) PYOIP_INLINED {
             constexpr int R = decltype(count)::value;
             for (int x = (columns - 1) / kLanes * kLanes; x >= 0; x -= kLanes) {
                 const float* corner = from.first + share.begin * step + std::int64_t(x) * stride.w;
                 Vec acc[R];
                 for (int r = 0; r < R; ++r) acc[r] = splat(bias);
-                if (small)
-                    correlate_block_3x3<R>(from, kernel, corner, acc);
-                else if (stride.w == 1)
-                    correlate_block<1, R>(from, kernel, step, corner, acc);
+                if constexpr (kind == Shape::square3)
+                    correlate_block_square<3, R>(from, kernel, corner, acc);
+                else if constexpr (kind == Shape::square5)
+                    correlate_block_square<5, R>(from, kernel, corner, acc);
                 else
-                    correlate_block<2, R>(from, kernel, step, corner, acc);
+                    correlate_block<kind == Shape::stride1 ? 1 : 2, R>(from, kernel, step, corner, acc);
                 put(share.begin, x, acc);
             }
         });
     }
+}
+
+// put(y, x, values) for whole vectors of one or more rows from y on, over `rows` x `columns`. Of
+// the vectors in a row the last comes first, so that what hangs over may be stored: it is
+// overwritten by the next row. Each shape is a function of its own, with all registers for itself.
+template <class Put>
+PYOIP_INLINE void correlate_rows(const Planes& from, const Kernel& kernel, Strides stride, int rows,
+                                 int columns, float bias, const Put& put) {
+    const bool square = kernel.height == kernel.width && stride.h == 1 && stride.w == 1;
+    if (square && kernel.width == 3)
+        correlate_shape<Shape::square3>(from, kernel, stride, rows, columns, bias, put);
+    else if (square && kernel.width == 5)
+        correlate_shape<Shape::square5>(from, kernel, stride, rows, columns, bias, put);
+    else if (stride.w == 1)
+        correlate_shape<Shape::stride1>(from, kernel, stride, rows, columns, bias, put);
+    else
+        correlate_shape<Shape::stride2>(from, kernel, stride, rows, columns, bias, put);
 }
 
 static Planes image_planes(const Plan& plan, const float* image, float* memory) {

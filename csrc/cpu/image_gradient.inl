@@ -7,6 +7,8 @@
 // can be added. A cell whose values are what they were keeps its patch, but for codes that
 // changed (conv_backward.inl). The image is made in two halves of cell rows, summed at the end.
 // Bound: loads, one patch and one broadcast per value.
+// Without a maximum and at stride 1 a patch would be one kernel, with most of its vector unused:
+// there the image is correlated from a dense grid instead (dot.inl).
 
 // Sums in flight: enough to hide the latency of a multiply-add.
 constexpr int chains(int vectors) { return vectors >= 4 ? 1 : vectors >= 2 ? 2 : 4; }
@@ -97,7 +99,7 @@ static void change_patches(const Work& w, const Source& s, Range rows) {
     }
     const std::int64_t codes = first * maps;
     each_change(s.codes + codes, old + codes, (end - first) * maps, [&](std::int64_t i, int was, int is) {
-        const std::int64_t q = first + std::int64_t(std::uint32_t(i) / std::uint32_t(maps));
+        const std::int64_t q = first + std::int64_t(std::uint64_t(i) * p.maps_reciprocal >> 32);
         const std::int64_t m = codes + i - q * maps;
         const float *less = p.patches + (was * maps + m) * size, *more = p.patches + (is * maps + m) * size;
         const Vec value = splat(s.gradient[s.at[q] + m]);
@@ -155,8 +157,47 @@ static void join_halves(const Work& w, float* gradient) {
         }
 }
 
+// Where nothing routes, most values are not zero: their gradients, gated, to a grid with a border
+// of zeros, (grid_h, grid_w, maps_padded).
+static void fill_grid(const Work& w, Range rows) {
+    const LayerPlan& p = w.layer(0);
+    const Source s = source_of(w, 0);
+    const Vec slope = splat(p.slope);
+    const std::int64_t maps = p.maps_padded;
+    for (int y = rows.begin; y < rows.end; ++y) {
+        float* to =
+            w.memory + w.plan.grid + ((y + p.kernel_h - 1) * std::int64_t(p.grid_w) + p.kernel_w - 1) * maps;
+        for (int x = 0; x < p.out_width; ++x) {
+            const std::int64_t at = s.at[y * p.out_width + x];
+            for (std::int64_t c = 0; c < maps; c += kLanes, to += kLanes)
+                store(to,
+                      load(s.gradient + at + c) * derivative(p.activation, slope, load(s.values + at + c)));
+        }
+    }
+}
+
+// The image's gradient as a correlation of the grid with the turned kernels.
+static void correlate_grid(const Work& w, Range rows, float* gradient) {
+    const LayerPlan& p = w.layer(0);
+    const Plan& plan = w.plan;
+    const std::int64_t maps = p.maps_padded, line = p.grid_w * maps;
+    const Dots d{p.kernel_h, p.kernel_w, maps, line, p.kernel_w * maps};
+    for (int c = 0; c < plan.channels; ++c)
+        for (int y = rows.begin; y < rows.end; ++y)
+            dot_row(d, p.turned_rows + c * p.kernel_h * d.row, 0.0f,
+                    w.memory + plan.grid + (y + p.pad_top) * line + p.pad_left * maps, p.in_width,
+                    gradient + (std::int64_t(c) * plan.height + y) * plan.width);
+}
+
 // From the gradient of the first layer's outputs to the image's.
 static void backward_to_image(const Work& w, float* gradient) {
+    if (w.layer(0).dense_image) {
+        fill_grid(w, w.team.share(w.layer(0).out_height));
+        if (w.team.rank == 0) clear(gradient, w.plan.pitch);
+        w.team.meet();
+        correlate_grid(w, w.team.share(w.layer(0).in_height), gradient);
+        return w.team.meet();
+    }
     const Range halves = w.team.share(kHalves);
     for (int half = halves.begin; half < halves.end; ++half) image_half(w, half);
     w.team.meet();

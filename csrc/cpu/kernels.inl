@@ -26,6 +26,8 @@ namespace {
 
 #include "forward.inl"
 
+#include "dot.inl"
+
 #include "conv_backward.inl"
 
 #include "image_gradient.inl"

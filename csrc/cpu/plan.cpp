@@ -70,7 +70,7 @@ public:
         for (int l = 0; l < count; ++l) {
             lay_out(l);
             if (l > 0) pack_rows(l);
-            if (l == 0 && l < target()) pack_patches();
+            if (l == 0 && l < target()) pack_patches(), lay_out_grid();
             pack_weights(l);
         }
         if (target() == 0) lay_out_planes();
@@ -133,6 +133,7 @@ private:
         p.cell_rows = pooled ? p.pooled_height : p.out_height;
         p.cell_columns = pooled ? p.pooled_width : p.out_width;
         p.cells = p.cell_rows * p.cell_columns;
+        p.maps_reciprocal = (std::uint64_t(1) << 32) / std::uint64_t(p.maps_padded) + 1;
         p.method = choose_method(s, p, l == 0, precision_);
         // Winograd's tiles may hang over the end: into zeros, for outputs that nobody keeps.
         const int side = p.method == Method::direct ? 1 : tile_side(p.method);
@@ -330,6 +331,21 @@ private:
         p.patches = patches;
     }
 
+    void lay_out_grid() {
+        const ConvLayer& s = from(0);
+        LayerPlan& p = at(0);
+        p.dense_image = s.pool != Pool::max && s.stride_h == 1 && s.stride_w == 1;
+        p.grid_h = p.out_height + 2 * (s.kernel_h - 1), p.grid_w = p.out_width + 2 * (s.kernel_w - 1);
+        if (!p.dense_image) return;
+        auto* turned = keep<float>(std::int64_t(s.in_channels) * s.kernel_h * s.kernel_w * p.maps_padded);
+        float* to = turned;
+        for (int c = 0; c < s.in_channels; ++c)
+            for (int y = s.kernel_h - 1; y >= 0; --y)
+                for (int x = s.kernel_w - 1; x >= 0; --x, to += p.maps_padded)
+                    for (int m = 0; m < s.maps; ++m) to[m] = weight(s, m, c, y, x);
+        p.turned_rows = turned;
+    }
+
     void lay_out_planes() {
         const ConvLayer& s = from(0);
         LayerPlan& p = at(0);
@@ -406,6 +422,8 @@ private:
             plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats, 16);
             plan_.strips = take(kHalves * plan_.strip_floats);
             plan_.patches = take(std::int64_t(first.cells) * first.patch_floats);
+            plan_.grid =
+                take(first.dense_image ? std::int64_t(first.grid_h) * first.grid_w * first.maps_padded : 0);
             return;
         }
         plan_.spread = take(t.spread_lead + std::int64_t(t.spread_h) * t.spread_w);

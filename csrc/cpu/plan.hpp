@@ -27,6 +27,7 @@ constexpr int kBlockVectors = 2;  // channel vectors in registers at a time
 constexpr int kAlign = 64;        // bytes
 constexpr int kMostLayers = 4;
 constexpr int kMostMaps = 256;
+constexpr int kMostSide = 96;  // of a layer's outputs
 constexpr int kMostPlaces = 9;
 constexpr int kPatchVectors = 8;  // of a patch in registers at a time
 constexpr int kHalves = 2;        // of an image's work, for two threads
@@ -61,6 +62,7 @@ struct LayerPlan {
     float pool_share;                         // of each value in an average
     int pooled_height, pooled_width, pooled;  // cropped; equal to out_* without a pool
     int cells, cell_rows, cell_columns;       // see above
+    std::uint64_t maps_reciprocal;            // i * this >> 32 is i / maps_padded, for i < 2^24
 
     // Forward: runs of floats that are contiguous in the input and in the packed weights.
     Method method;
@@ -93,6 +95,11 @@ struct LayerPlan {
     int lines, line_floats;                // of the image's gradient with its border
     std::int64_t lead;                     // from its start to the image's first pixel
 
+    // Layer 1 below the target, where no maximum routes: see image_gradient.inl.
+    bool dense_image;
+    int grid_h, grid_w;        // of its gradient with a border
+    const float* turned_rows;  // (in_channels, kernel_h, kernel_w, maps_padded), turned by half a turn
+
     // Layer 1 as the target.
     bool unpadded;                 // the image can be read where it is
     const float* raw_weights;      // (maps, in_channels, kernel_h, kernel_w)
@@ -123,6 +130,7 @@ struct Plan {
     std::int64_t halves, half_floats;           // the image's gradient, in two parts,
     std::int64_t strips, strip_floats;          // and for each a row of patches
     std::int64_t patches;                       // (cells of layer 1, patch_floats)
+    std::int64_t grid;                          // layer 1 without a maximum
     std::int64_t spread;                        // layer 1 as the target
     std::int64_t images, velocity, step, blur;  // of the ascent; two images
     std::int64_t scratch, scratch_floats;       // kHalves times, one for each thread
