@@ -45,6 +45,7 @@ def ascend(
     tolerance: float = Settings.tolerance,
     smooth: int = Settings.smooth,
     method: str = Settings.method,
+    precision: str = Settings.precision,
     snapshots: tuple[int, ...] = (),
     compare: str | ArrayLike | None = "auto",
     engine: str = "auto",
@@ -87,7 +88,7 @@ def ascend(
         Mean over positions of the map after, or before, its activation function.
     constraint : {"standardize", "clip"} or Constraint
         Zero mean and unit deviation (default), or a box, 0 … 1 unless told otherwise.
-    steps, step_size, bold, momentum, patience, tolerance, smooth, method
+    steps, step_size, bold, momentum, patience, tolerance, smooth, method, precision
         See `Settings`.
     snapshots : tuple of int
         Steps whose images are kept.
@@ -131,6 +132,7 @@ def ascend(
     network = load(model, input_shape=input_shape)
     target, chosen = network.select(layer, maps)
     way: Any = method
+    exactness: Any = precision
     settings = Settings(
         objective=objective,
         constraint=rule,
@@ -142,6 +144,7 @@ def ascend(
         tolerance=tolerance,
         smooth=smooth,
         method=way,
+        precision=exactness,
         snapshots=snapshots,
         candidates=candidates,
         trials=trials,

@@ -40,7 +40,17 @@ app = typer.Typer(
 # Options of `ascend` that go to `pyoip.ascend` as they are.
 _AS_THEY_ARE = (
     *("candidates", "trials", "starts", "kicks", "steps", "step_size", "bold", "objective"),
-    *("smooth", "momentum", "patience", "tolerance", "method", "seed", "engine", "threads"),
+    *(
+        "smooth",
+        "momentum",
+        "patience",
+        "tolerance",
+        "method",
+        "precision",
+        "seed",
+        "engine",
+        "threads",
+    ),
 )
 _PACKAGES = ("numpy", "onnx", "matplotlib", "torch", "onnxruntime")
 
@@ -132,6 +142,7 @@ def ascend(
     tolerance: o.Tolerance = Settings.tolerance,
     smooth: o.Smooth = Settings.smooth,
     method: o.Method = Settings.method,
+    precision: o.Precision = Settings.precision,
 ) -> None:
     """Find the OIP of every map of a layer; save pictures, arrays and settings in a folder."""
     from .folder import check_folder

@@ -260,6 +260,7 @@ def test_activations_are_the_networks() -> None:
         ({"constraint": "sphere"}, r"constraint='sphere': must be one of 'standardize', 'clip'"),
         ({"objective": "max"}, r"objective='max': must be one of"),
         ({"method": "adam"}, r"method='adam': must be one of"),
+        ({"precision": "half"}, r"precision='half': must be one of 'exact', 'fast'"),
         ({"steps": 0}, r"steps=0: must be an integer in 1"),
         ({"step_size": 0}, r"step_size=0: must be a number in \(0"),
         ({"momentum": 1.0}, r"momentum=1.0: must be a number in \[0, 0.999\]"),

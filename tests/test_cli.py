@@ -212,7 +212,7 @@ def test_every_option_reaches_the_ascent(model, monkeypatch):
         "--candidates": 5, "--starts": 2, "--steps": 7, "--step-size": 0.25, "--smooth": 3,
         "--momentum": 0.5, "--patience": 4, "--tolerance": 0.125, "--seed": 2**64 - 1,
         "--objective": "preactivation", "--method": "article", "--engine": "reference",
-        "--threads": 1,
+        "--threads": 1, "--precision": "fast",
     }  # fmt: skip
     text = [str(word) for pair in options.items() for word in pair]
     text += ["--constraint", "clip", "--low", "-1", "--high", "2.5", "--snapshots", "1,2,7"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,13 +18,14 @@ from problems import (
     same_ascents,
 )
 
+import pyoip
 from pyoip import _cpu, engines, reference
 from pyoip.engines.cpu import CpuEngine
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
 from pyoip.fluctuations import start_images
 from pyoip.settings import Constraint, Settings
-from pyoip.stack import Pool, Stack
+from pyoip.stack import Pool, Stack, build_stack
 
 MEDIAN = 4e-7  # of the gradients' errors, far below the largest
 
@@ -171,6 +174,57 @@ def test_ascent_equals_the_definition(settings: Settings, isa: str) -> None:
         exact = ReferenceEngine(stack).ascend(images, targets, settings)
         off += not same_ascents(found, exact)
     assert off <= 2
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_a_step_follows_the_gradient_at_its_image(layer: int, isa: str) -> None:
+    """What an ascent carries over from step to step adds up to the gradient made afresh.
+
+    The article's rule is undone: from an image and its successor, the direction that was
+    taken. Early, just before all is added up afresh, and just after.
+    """
+    stack = build_stack(pyoip.load("mnist"), layer)
+    engine = CpuEngine(stack)
+    images = start_images(16, stack.input_shape)
+    targets = engine.score(images, "activation").argmax(axis=1).astype(np.int32)
+    moments = (3, 30, 31, 32, 94)
+    steps = tuple(sorted({t + k for t in moments for k in (0, 1)}))
+    settings = Settings(steps=96, method="article", step_size=0.1, snapshots=steps)
+    found = engine.ascend(images, targets, settings).snapshots.astype(np.float64)
+    for t in moments:
+        before, after = found[:, steps.index(t)], found[:, steps.index(t + 1)]
+        _, g = engine.gradient(before.astype(np.float32), targets, "activation")
+        rms = np.sqrt((g.astype(np.float64) ** 2).mean(axis=(1, 2, 3), keepdims=True))
+        expected = before + 0.1 * g / (rms + 1e-7)
+        expected -= expected.mean(axis=(1, 2, 3), keepdims=True)
+        expected /= expected.std(axis=(1, 2, 3), keepdims=True)
+        # A few units of rounding in images of deviation 1; a gradient off by 1e-4 shows.
+        np.testing.assert_allclose(after, expected, rtol=0, atol=2e-6, err_msg=str(t))
+
+
+def test_fast_precision_is_near_enough_and_another(isa: str) -> None:
+    """The larger transformation: wider bounds than the exact one's, and not its bits."""
+    rng = np.random.default_rng(3)
+    other = 0
+    for size, channels, maps in ((12, 16, 24), (14, 33, 9), (22, 40, 70), (17, 8, 8)):
+        first = conv_layer(rng, (1, size, size), channels)
+        second = conv_layer(
+            rng, first.pooled_shape, maps, pool=Pool("max", (2, 2), (2, 2), (0, 0, 0, 0))
+        )
+        third = conv_layer(rng, second.pooled_shape, 7)
+        stack = Stack((1, size, size), (first, second, third))
+        images, targets = start_images(4, stack.input_shape), np.arange(4, dtype=np.int32)
+        engine, truth = CpuEngine(stack), ReferenceEngine(stack)
+        fast = Settings(steps=6, method="article", step_size=0.1, precision="fast")
+        found, exact = engine.ascend(images, targets, fast), truth.ascend(images, targets, fast)
+        plain = engine.ascend(images, targets, replace(fast, precision="exact"))
+        assert relative_error(found.history[:, 0], exact.history[:, 0]) < 10 * TOLERANCE
+        # A decision may flip along the way; the first step, and most ascents, must agree.
+        ours, theirs = np.nan_to_num(found.history), np.nan_to_num(exact.history)
+        errors = [relative_error(ours[i], theirs[i]) for i in range(4)]
+        assert np.median(errors) < 100 * TOLERANCE
+        other += found.history.tobytes() != plain.history.tobytes()
+    assert other >= 3
 
 
 def test_best_image_is_what_its_activation_says(isa: str) -> None:
