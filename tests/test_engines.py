@@ -48,6 +48,20 @@ def test_gradients_of_random_stacks(block: int, isa: str) -> None:
     assert ties <= len(errors) // 50
 
 
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_gradients_of_the_shipped_network(layer: int, isa: str) -> None:
+    """Within 2e-7 of float64 in the median image: a few roundings, whatever the kernels do."""
+    stack = build_stack(pyoip.load("mnist"), layer)
+    images, core, truth = (
+        start_images(32, stack.input_shape),
+        CpuEngine(stack),
+        ReferenceEngine(stack),
+    )
+    targets = core.score(images, "activation").argmax(axis=1).astype(np.int32)
+    (_, found), (_, exact) = (e.gradient(images, targets, "activation") for e in (core, truth))
+    assert np.median([relative_error(g, h) for g, h in zip(found, exact, strict=True)]) < 2e-7
+
+
 def _torch_gradient(stack: Stack, images, targets, objective: str):
     """Objective and gradient by torch autograd in float64."""
     x = torch.tensor(images, dtype=torch.float64, requires_grad=True)
