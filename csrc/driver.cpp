@@ -120,7 +120,7 @@ ConvLayer layer_from(Reader& in) {
     ConvLayer l;
     in.into(l.in_channels, l.in_height, l.in_width, l.maps, l.out_height, l.out_width, l.kernel_h, l.kernel_w,
             l.stride_h, l.stride_w, l.pad_top, l.pad_left);
-    l.activation = in.kind<Activation>(5);
+    l.activation = in.kind<Activation>(std::size(kActivationNames));
     in.into(l.slope);
     l.pool = in.kind<Pool>(3);
     in.into(l.pool_h, l.pool_w, l.pool_stride_h, l.pool_stride_w, l.pool_top, l.pool_left, l.pooled_height,

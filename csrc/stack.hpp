@@ -10,7 +10,14 @@
 
 namespace pyoip {
 
-enum class Activation : int { none, relu, leaky_relu, tanh, sigmoid };
+enum class Activation : int {
+#define PYOIP_ACTIVATION(name, ...) name,
+#include "activations.def"
+};
+inline constexpr const char* kActivationNames[] = {
+#define PYOIP_ACTIVATION(name, ...) #name,
+#include "activations.def"
+};
 enum class Pool : int { none, max, average };
 enum class Objective : int { activation, preactivation };
 enum class Constraint : int { standardize, clip };
@@ -23,7 +30,7 @@ struct ConvLayer {
     int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1;
     int pad_top = 0, pad_left = 0;  // bottom and right follow from the output size
     Activation activation = Activation::relu;
-    float slope = 0.0f;  // of leaky_relu, >= 0
+    float slope = 0.0f;  // below zero, >= 0, where the activation function leaves it open
     Pool pool = Pool::none;
     int pool_h = 1, pool_w = 1, pool_stride_h = 1, pool_stride_w = 1;
     int pool_top = 0, pool_left = 0;          // max pooling only: positions of value -inf

@@ -317,8 +317,8 @@ def _gathered(
             bounds[asleep] = preactivation_bounds(job.engine.stack, s.constraint)[maps[asleep]]
     # A gradient that vanishes exactly is an end as well, unless a function that saturates
     # only seems to be flat.
-    curved = job.engine.stack.layers[-1].activation.kind in ("tanh", "sigmoid")
-    ends = ["converged"] if curved else ["converged", "zero gradient"]
+    saturates = job.engine.stack.layers[-1].activation.function.saturates
+    ends = ["converged"] if saturates else ["converged", "zero gradient"]
     converged = np.isin(best.stops, [STOPS.index(end) for end in ends])
     judged = zip(objective_of(best, s), best.activations, real, bounds, converged, strict=True)
     verdicts = tuple(_verdict(*numbers) for numbers in judged)

@@ -5,8 +5,9 @@ and a highest value, exact for the first layer (the greatest inner product of a 
 an image of zero mean and unit deviation, or with a box), then propagated through the signs
 of the weights. *Energy*: the norm of everything a position can see grows by at most the
 spectral norm of each convolution (the largest singular value of its transfer function on
-the grid that is seen), and ReLU, maxima and averages do not add to it; Cauchy and Schwarz
-then bound the position. Both hold for every image, so a bound of 0 or less is a proof.
+the grid that is seen), by the activation function's steepest slope and by what it makes of
+the biases alone, and maxima and averages do not add to it; Cauchy and Schwarz then bound the
+position. Both hold for every image, so a bound of 0 or less is a proof.
 
 Sources: Gowal et al., arXiv:1810.12715 (intervals); Sedghi, Gupta and Long,
 arXiv:1805.10408 (singular values of convolutions).
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .reference import activate
 from .settings import Constraint
 from .stack import ConvLayer, Pool, Stack
 
@@ -74,7 +74,7 @@ def preactivation_bounds(stack: Stack, constraint: Constraint) -> Array:
         slack = SLACK * (np.abs(low) + np.abs(high) + np.abs(layer.bias))
         low, high = low - slack, high + slack
         bounds = high
-        ranges.append(_Range(activate(layer.activation, low), activate(layer.activation, high)))
+        ranges.append(_Range(layer.activation.value(low), layer.activation.value(high)))
     return bounds
 
 
@@ -153,15 +153,11 @@ def _window(
 
 def _through(layer: ConvLayer, energy: float, size: tuple[int, int], places: int) -> float:
     """Norm behind convolution, activation and pool, from the norm before them."""
-    if layer.activation.kind == "sigmoid":
-        return float(np.sqrt(places * len(layer.bias)))
     gain = spectral_norm(layer.weights.astype(np.float64), size)
-    bias = layer.bias.astype(np.float64)
-    if layer.activation.kind == "relu":
-        bias = np.maximum(bias, 0.0)
-    slope = max(1.0, layer.activation.slope) if layer.activation.kind == "leaky_relu" else 1.0
+    rest = layer.activation.value(layer.bias.astype(np.float64))  # of an input of zeros
+    slope = layer.activation.steepest
     shared = 1.0 if layer.pool is None else _pool_gain(layer.pool)
-    return float(slope * (shared * gain * energy + np.sqrt(places * (bias**2).sum())))
+    return float(slope * shared * gain * energy + np.sqrt(places * (rest**2).sum()))
 
 
 def _pool_gain(pool: Pool) -> float:

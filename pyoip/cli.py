@@ -145,6 +145,7 @@ def ascend(
     precision: o.Precision = Settings.precision,
 ) -> None:
     """Find the OIP of every map of a layer; save pictures, arrays and settings in a folder."""
+    from .canvas import prepare
     from .folder import check_folder
     from .network import load
 
@@ -157,6 +158,7 @@ def ascend(
     asked["start"] = None if start is None else o.start_from(start, network.input_shape)
     folder = out or _default_folder(network.name, target.number)
     check_folder(folder, network.sha256, target.number, numbers.tolist(), overwrite=overwrite)
+    prepare()
     with ProgressLine(f"{network.name}, layer {target.number}", silent=quiet) as progress:
         result, stopped = _ascended(
             network, target.number, numbers.tolist(), progress=progress, **asked

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+USUAL = "found"  # not written under a picture: the head counts it, and only exceptions stand out
+
 # Only these get a frame around the picture: (line style, struck through).
 FRAMES: dict[str, tuple[Any, bool]] = {"silent": ((0, (3, 3)), False), "dead": ("solid", True)}
 
@@ -71,7 +73,7 @@ class Tile:
     map : int
         Number of the map in its layer, first in the caption.
     verdict : str
-        Verdict, also the last caption line together with its sign.
+        Verdict, written under the picture together with its sign unless it is "found".
     x, y : int
         Top left corner of the picture on the sheet.
     picture : ndarray of uint8, (H·zoom, W·zoom, 3)
@@ -168,7 +170,7 @@ def contact_sheet(
     head = tuple(wrap(subtitle, page, 7.4))
     top = 104 + 17 * len(head)
     notes = _notes(verdicts, bounds)
-    lines = 3 if any(notes) else 2
+    lines = 1 + any(verdict != USUAL for verdict in verdicts) + any(map(bool, notes))
     row = images.shape[2] * zoom + 8 + 13 * lines + _ROW_GAP
     captions = zip(maps, verdicts, format_values(activations), notes, strict=True)
     tiles = []
@@ -236,7 +238,7 @@ def _small_print(
         parts.append(f"Grey: mean of the {channels} channels.")
     if paired:
         parts.append("Left: start image, right: OIP.")
-    parts.append("Caption: map, mean activation, verdict.")
+    parts.append("Caption: map, mean activation, verdict unless found.")
     parts += [f"{word}: {MEANINGS[word]}." for word in MEANINGS if word in verdicts]
     if noted:
         parts.append("≤\u00a0proven upper bound of the pre-activation.")
@@ -289,8 +291,9 @@ def _caption(axes: Axes, tile: Tile, cell: int) -> None:
     colour = SIGNS[tile.verdict][1]
     write(axes, tile.x, base + 16, str(tile.map), 8.5, color=INK, weight="bold")
     write(axes, tile.x + cell, base + 16, tile.value, 8.5, color=INK, ha="right")
-    write(axes, tile.x, base + 30, f"{tile.sign} {tile.verdict}", 7.5, color=colour)
-    write(axes, tile.x, base + 43, tile.note, 7.5, color=colour)
+    if tile.verdict != USUAL:
+        write(axes, tile.x, base + 30, f"{tile.sign} {tile.verdict}", 7.5, color=colour)
+        write(axes, tile.x, base + 43, tile.note, 7.5, color=colour)
 
 
 def _frame(axes: Axes, tile: Tile) -> None:

@@ -4,7 +4,8 @@ Nothing here is fast. `pyoip.engines` offers it as ``engine="reference"``; the t
 every other engine to it.
 
 Conventions. A maximum over a pooling window goes to the first of equal values in row-major
-order. The derivative of ReLU at 0 is 0, of LeakyReLU its slope.
+order. The activation functions are those of `pyoip.activation`; the derivative of ReLU at
+0 is 0, of LeakyReLU its slope.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .settings import Constraint, Objective, Settings
-from .stack import Activation, ConvLayer, Pool, Stack
+from .stack import ConvLayer, Pool, Stack
 
 Array = NDArray[np.float64]
 
@@ -27,35 +28,6 @@ STEPS, CONVERGED, ZERO_GRADIENT, INTERRUPTED = range(4)
 
 
 # --- the network ---------------------------------------------------------------------------
-
-
-def activate(activation: Activation, z: Array) -> Array:
-    """The activation function, elementwise."""
-    match activation.kind:
-        case "relu":
-            return np.maximum(z, 0.0)
-        case "leaky_relu":
-            return np.where(z > 0, z, z * activation.slope)
-        case "tanh":
-            return np.tanh(z)
-        case "sigmoid":
-            return np.exp(-np.logaddexp(0.0, -z))
-    return z
-
-
-def derivative(activation: Activation, z: Array) -> Array:
-    """Its derivative at z."""
-    match activation.kind:
-        case "relu":
-            return (z > 0).astype(np.float64)
-        case "leaky_relu":
-            return np.where(z > 0, 1.0, activation.slope)
-        case "tanh":
-            return 1.0 - np.tanh(z) ** 2
-        case "sigmoid":
-            a = activate(activation, z)
-            return a * (1.0 - a)
-    return np.ones_like(z)
 
 
 def _windows(
@@ -137,7 +109,7 @@ def forward(stack: Stack, images: Array) -> tuple[list[Trace], Array]:
     x, traces = images.astype(np.float64), []
     for layer in stack.layers[:-1]:
         z = convolve(layer, x)
-        x, place = activate(layer.activation, z), np.empty(0, np.intp)
+        x, place = layer.activation.value(z), np.empty(0, np.intp)
         if layer.pool is not None:
             x, place = pool(layer.pool, x, layer.pooled_shape[1:])
         traces.append(Trace(z, place))
@@ -146,13 +118,13 @@ def forward(stack: Stack, images: Array) -> tuple[list[Trace], Array]:
 
 def activations(stack: Stack, images: Array) -> Array:
     """The target's activations (B, maps, h, w)."""
-    return activate(stack.layers[-1].activation, forward(stack, images)[1])
+    return stack.layers[-1].activation.value(forward(stack, images)[1])
 
 
 def score(stack: Stack, images: Array, objective: Objective) -> Array:
     """The objective of every map, (B, maps)."""
     z = forward(stack, images)[1]
-    values = z if objective == "preactivation" else activate(stack.layers[-1].activation, z)
+    values = z if objective == "preactivation" else stack.layers[-1].activation.value(z)
     means: Array = values.mean(axis=(2, 3))
     return means
 
@@ -179,12 +151,12 @@ def evaluate(
     traces, all_z = forward(stack, images)
     target = stack.layers[-1]
     z = all_z[np.arange(len(images)), targets]
-    a = activate(target.activation, z)
+    a = target.activation.value(z)
     activation, preactivation = a.mean(axis=(1, 2)), z.mean(axis=(1, 2))
-    asleep = (activation <= 0) if target.activation.kind == "relu" else np.zeros(len(z), bool)
+    asleep = (activation <= 0) & target.activation.function.gates
     flat = z.reshape(len(z), -1)
     linear = objective == "preactivation"
-    slope = np.ones_like(z) if linear else derivative(target.activation, z)
+    slope = np.ones_like(z) if linear else target.activation.derivative(z)
     slope /= z[0].size
     for i in np.flatnonzero(asleep) if wake and not linear else ():
         slope[i] = 0.0
@@ -196,7 +168,7 @@ def evaluate(
     for layer, trace in zip(stack.layers[-2::-1], traces[::-1], strict=True):
         if layer.pool is not None:
             d = pool_back(layer.pool, d, trace.place, layer.output_shape[1:])
-        d = convolve_back(layer, d * derivative(layer.activation, trace.z))
+        d = convolve_back(layer, d * layer.activation.derivative(trace.z))
     return Value(activation, preactivation, flat.max(axis=1), asleep, d)
 
 

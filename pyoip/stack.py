@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .activation import NO_ACTIVATION, Activation
 from .errors import UnsupportedLayer
 from .graph.node import Pair, Quad
-from .graph.sequence import NO_ACTIVATION, Activation, Draft, Image, Pool, Walk
+from .graph.sequence import Draft, Image, Pool, Walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

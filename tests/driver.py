@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyoip.activation import FUNCTIONS
 from pyoip.engines.base import Ascents, Floats, Targets, all_step_sizes, as_images
 from pyoip.fluctuations import Fluctuations
 from pyoip.settings import Constraint, Objective, Settings
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # As numbered in csrc/stack.hpp.
 OBJECTIVES = ("activation", "preactivation")
 CONSTRAINTS = ("standardize", "clip")
-ACTIVATIONS = ("none", "relu", "leaky_relu", "tanh", "sigmoid")
+ACTIVATIONS = tuple(FUNCTIONS)
 POOLS = ("none", "max", "average")
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyoip import reference
+from pyoip.activation import FUNCTIONS
 from pyoip.engines.base import Ascents, Engine, Floats, Targets
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.fluctuations import start_images
 from pyoip.settings import Constraint, Settings
 from pyoip.stack import Activation, ConvLayer, Pool, Stack
+
+if TYPE_CHECKING:
+    import torch
 
 # float32 sums of up to a few thousand products; measured at most 2e-6 without near-ties.
 TOLERANCE = 5e-6
@@ -29,13 +34,10 @@ SETTINGS = {
 
 # Maps sit around the vector widths 4, 8 and 16.
 MAPS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 33)
-ACTIVATIONS = (
-    Activation("relu"),
-    Activation("leaky_relu", 0.1),
-    Activation("tanh"),
-    Activation("sigmoid"),
-    Activation("none"),
+ACTIVATIONS = tuple(
+    Activation(kind, 0.0 if function.slope is None else 0.1) for kind, function in FUNCTIONS.items()
 )
+RELU = Activation("relu")
 
 
 def conv_layer(
@@ -45,7 +47,7 @@ def conv_layer(
     kernel: tuple[int, int] = (3, 3),
     stride: tuple[int, int] = (1, 1),
     pads: tuple[int, int, int, int] = (0, 0, 0, 0),
-    activation: Activation = ACTIVATIONS[0],
+    activation: Activation = RELU,
     pool: Pool | None = None,
 ) -> ConvLayer:
     """A layer with random weights that keep activations of order one."""
@@ -117,7 +119,7 @@ def _random_layer(
     ):
         return None
     pool = None if last else _pool(rng, (size[0], size[1]))
-    activation = ACTIVATIONS[int(rng.choice([0, 0, 0, 1, 2, 3, 4]))]
+    activation = (RELU, RELU, *ACTIVATIONS)[int(rng.choice(len(ACTIVATIONS) + 2))]
     return conv_layer(rng, shape, int(rng.choice(MAPS)), kernel, stride, pads, activation, pool)
 
 
@@ -151,6 +153,16 @@ def problem(
     return stack, images, targets
 
 
+def by_torch(activation: Activation, z: torch.Tensor) -> torch.Tensor:
+    """What torch makes of z: its functions have our names."""
+    import torch
+
+    if activation.kind == "none":
+        return z
+    parameters = () if activation.function.slope is None else (activation.slope,)
+    return getattr(torch.nn.functional, activation.kind)(z, *parameters)
+
+
 # --- how an answer is judged -----------------------------------------------------------------
 
 
@@ -178,7 +190,8 @@ def margin(stack: Stack, image: NDArray[np.float32], target: int) -> Margin:
 
 
 def _kink(activation: Activation, z: NDArray[np.float64]) -> float:
-    if activation.kind not in ("relu", "leaky_relu"):
+    below, above = activation.derivative(np.array([-1e-9, 1e-9]))
+    if abs(above - below) < 1e-6:
         return np.inf
     return float(np.abs(z).min() / max(np.abs(z).max(), 1e-9))
 
@@ -189,7 +202,7 @@ def _pool_gap(layer: ConvLayer, z: NDArray[np.float64]) -> float:
     Exact ties (equal inputs, as in a padded border) are no matter of rounding: the rule
     of the first position decides them everywhere.
     """
-    a = reference.activate(layer.activation, z)
+    a = layer.activation.value(z)
     padded = reference._pad(a, layer.pool.pads, -np.inf)
     windows = reference._windows(
         padded, layer.pool.kernel, layer.pool.stride, layer.pooled_shape[1:]
@@ -197,7 +210,7 @@ def _pool_gap(layer: ConvLayer, z: NDArray[np.float64]) -> float:
     two = np.sort(windows.reshape(*windows.shape[:4], -1), axis=-1)[..., -2:]
     gap = two[..., 1] - two[..., 0]
     alive = gap > 0
-    if layer.activation.kind == "relu":
+    if layer.activation.function.gates:
         alive &= two[..., 1] > 0
     return float(gap[alive].min() / max(np.abs(a).max(), 1e-9)) if alive.any() else np.inf
 

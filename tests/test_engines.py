@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from problems import (
+    ACTIVATIONS,
     SETTINGS,
     TOLERANCE,
+    by_torch,
     conv_layer,
     errors_of,
     margin,
@@ -20,6 +22,7 @@ from problems import (
 
 import pyoip
 from pyoip import _cpu, engines, reference
+from pyoip.activation import FUNCTIONS, Activation
 from pyoip.engines.cpu import CpuEngine
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
@@ -27,6 +30,7 @@ from pyoip.fluctuations import start_images
 from pyoip.settings import Constraint, Settings
 from pyoip.stack import Pool, Stack, build_stack
 
+EACH_ACTIVATION = pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.kind)
 MEDIAN = 4e-7  # of the gradients' errors, far below the largest
 
 
@@ -62,6 +66,49 @@ def test_gradients_of_the_shipped_network(layer: int, isa: str) -> None:
     assert np.median([relative_error(g, h) for g, h in zip(found, exact, strict=True)]) < 2e-7
 
 
+def test_core_and_definition_know_the_same_activation_functions() -> None:
+    assert _cpu.info()["activations"] == list(FUNCTIONS)
+
+
+def _sweep(activation: Activation) -> Stack:
+    """A stack that does nothing to 64 × 64 values but activate them."""
+    rng, shape = np.random.default_rng(0), (1, 64, 64)
+    layer = conv_layer(rng, shape, 1, (1, 1), activation=activation)
+    layer.weights[:], layer.bias[:] = 1, 0
+    return Stack(shape, (layer,))
+
+
+@EACH_ACTIVATION
+def test_activation_functions_over_all_magnitudes(activation: Activation, isa: str) -> None:
+    """From 1e-30 to 1e4 on both sides: values to 4e-7 of themselves, as far as float32 reaches."""
+    magnitudes = np.logspace(-30, 4, 1024), np.linspace(0.01, 12, 1024)
+    z = np.concatenate([sign * m for sign in (-1, 1) for m in magnitudes]).astype(np.float32)
+    engine = CpuEngine(_sweep(activation))
+    found = engine.activations(z.reshape(1, 1, 64, 64)).ravel().astype(np.float64)
+    truth = activation.value(z.astype(np.float64))
+    assert (np.abs(found - truth) <= 4e-7 * np.abs(truth) + 1e-37).all()
+    steps = np.diff(found[np.argsort(z)])
+    assert (steps >= -4e-7 * np.abs(found).clip(None, 1).max()).all()
+
+
+@EACH_ACTIVATION
+def test_a_derivative_is_the_slope_of_its_value(activation: Activation) -> None:
+    """And falls nowhere, nor rises more steeply than is said of it."""
+    z = np.concatenate([np.linspace(-12, 12, 1001), [-1e-7, 0.0]])
+    slopes = activation.derivative(z)
+    h = 1e-6
+    below, above = (activation.value(z + sign * h) for sign in (-1, 1))
+    smooth = np.abs(z) > h
+    np.testing.assert_allclose(((above - below) / (2 * h))[smooth], slopes[smooth], atol=1e-8)
+    assert (slopes >= 0).all()
+    assert slopes.max() <= activation.steepest
+    assert slopes[-1] == pytest.approx(slopes[-2], abs=1e-6)  # at 0 as just below it
+    value = activation.value(z)
+    assert activation.function.gates == bool(
+        (np.where(value > 0, slopes == 1, (slopes == 0) & (value == 0))).all()
+    )
+
+
 def _torch_gradient(stack: Stack, images, targets, objective: str):
     """Objective and gradient by torch autograd in float64."""
     x = torch.tensor(images, dtype=torch.float64, requires_grad=True)
@@ -72,13 +119,7 @@ def _torch_gradient(stack: Stack, images, targets, objective: str):
         h = functional.pad(h, (left, right, top, bottom))
         weight, bias = (torch.tensor(v, dtype=torch.float64) for v in (layer.weights, layer.bias))
         z = functional.conv2d(h, weight, bias, layer.stride)
-        h = {
-            "none": lambda v: v,
-            "relu": torch.relu,
-            "leaky_relu": lambda v, s=layer.activation.slope: functional.leaky_relu(v, s),
-            "tanh": torch.tanh,
-            "sigmoid": torch.sigmoid,
-        }[layer.activation.kind](z)
+        h = by_torch(layer.activation, z)
         if layer.pool is not None:
             top, left, bottom, right = layer.pool.pads
             lowest = -torch.inf if layer.pool.kind == "max" else 0.0

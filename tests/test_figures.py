@@ -185,6 +185,15 @@ def test_captions_hold_number_activation_verdict_and_bound():
     assert sheet.legend == "● 1 found   ▲ 1 unfinished   ○ 1 weak   – 1 silent   × 1 dead"
 
 
+def test_only_verdicts_other_than_found_are_written_under_a_picture():
+    """And take room only where there are some."""
+    figure = draw_contact_sheet(sheet_of(5, verdicts=list(VERDICTS)))
+    texts = [t.get_text() for t in figure.axes[0].get_children() if isinstance(t, Text)]
+    written = [word for word in VERDICTS if f"{SIGNS[word][0]} {word}" in texts]
+    assert written == [word for word in VERDICTS if word != "found"]
+    assert sheet_of(5).size[1] < sheet_of(5, verdicts=["found"] * 4 + ["weak"]).size[1]
+
+
 def test_every_verdict_has_a_sign():
     assert set(SIGNS) == set(VERDICTS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from problems import by_torch
 from test_network import (
     STRANGERS,
     build,
@@ -24,19 +24,12 @@ from test_network import (
 )
 from torch import nn
 
+from pyoip.activation import FUNCTIONS, KINDS
 from pyoip.errors import InvalidArgument, UnsupportedLayer
 from pyoip.network import Network, load
 from pyoip.stack import Activation, ConvLayer, Pool, Stack, build_stack, check_limits
 
 Array = NDArray[np.float64]
-
-_ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
-    "none": lambda x, slope: x,
-    "relu": lambda x, slope: x.relu(),
-    "leaky_relu": F.leaky_relu,
-    "tanh": lambda x, slope: x.tanh(),
-    "sigmoid": lambda x, slope: x.sigmoid(),
-}
 
 
 def forward(stack: Stack, image: np.ndarray) -> tuple[Array, Array]:
@@ -52,7 +45,7 @@ def forward(stack: Stack, image: np.ndarray) -> tuple[Array, Array]:
             layer.stride,
         )
         assert before.shape[1:] == layer.output_shape
-        after = _ACTIVATIONS[layer.activation.kind](before, layer.activation.slope)
+        after = by_torch(layer.activation, before)
         x = after if layer.pool is None else _pool(after, layer.pool)
         assert x.shape[1:] == layer.pooled_shape
     return before.numpy(), after.numpy()
@@ -340,12 +333,21 @@ def test_falling_activation_does_not_commute_with_a_maximum() -> None:
         build_stack(load(build(nodes, [conv(2), conv(3, "w2", 2)])), 2)
 
 
-def test_leaky_slopes() -> None:
+@pytest.mark.parametrize("operator", KINDS)
+def test_activation_functions(operator: str) -> None:
+    """Every one by its ONNX operator, with the operator's own slope and with another."""
+    own = FUNCTIONS[KINDS[operator]].slope
+    for given in ({},) if own is None else ({}, {"alpha": 0.3}):
+        nodes = [node("Conv", "x w", "c"), node(operator, "c", "r", **given)]
+        activation = check_against_ort(build(nodes, [conv()]), "r").activation
+        assert activation.kind == KINDS[operator]
+        assert activation.slope == pytest.approx(given.get("alpha", own or 0.0))
+
+
+def test_one_slope_for_all_maps_is_a_leaky_relu() -> None:
     nodes = [node("Conv", "x w", "c"), node("PRelu", "c s", "r")]
     layer = check_against_ort(build(nodes, [conv(), constant("s", [[[0.3]], [[0.3]]])]), "r")
     assert layer.activation == Activation("leaky_relu", float(np.float32(0.3)))
-    nodes = [node("Conv", "x w", "c"), node("LeakyRelu", "c", "r")]
-    assert check_against_ort(build(nodes, [conv()]), "r").activation.slope == pytest.approx(0.01)
 
 
 def test_nodes_that_do_nothing_are_skipped() -> None:

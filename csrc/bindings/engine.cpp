@@ -14,11 +14,21 @@ using cpu::Engine;
 using Targets = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
 using Pair = std::pair<int, int>;
 
+std::invalid_argument unknown(const std::string& name) {
+    return std::invalid_argument("'" + name + "' is not a kind that the core knows");
+}
+
 template <class Kind>
 Kind one_of(const std::string& name, std::initializer_list<std::pair<const char*, Kind>> kinds) {
     for (const auto& [known, kind] : kinds)
         if (name == known) return kind;
-    throw std::invalid_argument("'" + name + "' is not a kind that the core knows");
+    throw unknown(name);
+}
+
+Activation activation_from(const std::string& name) {
+    const auto known = std::find(std::begin(kActivationNames), std::end(kActivationNames), name);
+    if (known == std::end(kActivationNames)) throw unknown(name);
+    return Activation(known - std::begin(kActivationNames));
 }
 
 Objective objective_from(const std::string& name) {
@@ -42,12 +52,7 @@ ConvLayer layer_from(const py::dict& d) {
     std::tie(layer.kernel_h, layer.kernel_w) = pair("kernel");
     std::tie(layer.stride_h, layer.stride_w) = pair("stride");
     std::tie(layer.pad_top, layer.pad_left) = pair("pad");
-    layer.activation =
-        one_of<Activation>(d["activation"].cast<std::string>(), {{"none", Activation::none},
-                                                                 {"relu", Activation::relu},
-                                                                 {"leaky_relu", Activation::leaky_relu},
-                                                                 {"tanh", Activation::tanh},
-                                                                 {"sigmoid", Activation::sigmoid}});
+    layer.activation = activation_from(d["activation"].cast<std::string>());
     layer.slope = d["slope"].cast<float>();
     layer.pool = one_of<Pool>(d["pool"].cast<std::string>(),
                               {{"none", Pool::none}, {"max", Pool::max}, {"average", Pool::average}});

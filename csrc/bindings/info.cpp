@@ -50,6 +50,9 @@ void register_info(py::module_& m) {
         for (const cpu::Kernels* kernels : cpu::usable_kernels()) usable.append(kernels->name);
         info["instruction_sets"] = usable;
         info["instruction_set"] = cpu::choose_kernels().name;
+        py::list activations;
+        for (const char* name : kActivationNames) activations.append(name);
+        info["activations"] = activations;
         return info;
     });
     m.def("peak_flops", &peak_flops, py::arg("threads"), py::arg("seconds"));

@@ -108,9 +108,7 @@ static Source source_of(const Work& w, int l) {
 }
 
 // Where the derivative is 1 or 0 the code says all about it.
-PYOIP_INLINE bool coded(const LayerPlan& p) {
-    return p.activation == Activation::relu || p.activation == Activation::none;
-}
+PYOIP_INLINE bool coded(const LayerPlan& p) { return slope_of(p.activation) != Slope::varies; }
 
 // The cell's gradient before the activation function, (maps_padded): where codes say all, it is
 // the gradient itself, to be ignored where the code is `places`.

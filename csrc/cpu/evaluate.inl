@@ -46,7 +46,7 @@ static Value weigh_positions(const LayerPlan& p, int rows, std::int64_t pitch, i
     const double count = double(rows) * width;
     Value value{float(activation / count), float(preactivation / count), 0.0f, false, false};
     const std::int32_t top = first_of_highest(highest, where, &value.peak);
-    value.asleep = p.activation == Activation::relu && !(activation > 0.0);
+    value.asleep = slope_of(p.activation) == Slope::gate && !(activation > 0.0);
     if (value.asleep && silent == Silent::wake && objective == Objective::activation) {
         clear(gradient, rows * pitch);
         gradient[top] = 1.0f;

@@ -176,7 +176,7 @@ static Value weigh_map(const LayerPlan& p, const Planes& image, const Kernel& ke
     correlate_rows(image, kernel, {p.stride_h, p.stride_w}, p.out_height, p.out_width, bias, weigh);
     const Vec three[4] = {after, before, slopes, Vec{}};
     const Vec all = sums<4>(three);
-    const bool asleep = p.activation == Activation::relu && !(all[0] > 0.0f);
+    const bool asleep = slope_of(p.activation) == Slope::gate && !(all[0] > 0.0f);
     return {all[0], all[1], 0.0f, asleep, Known ? asleep : !(all[2] > 0.0f)};
 }
 

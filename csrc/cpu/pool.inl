@@ -8,7 +8,7 @@
 
 // The code of a value that came from `place`, before its activation.
 PYOIP_INLINE IVec code_of(const LayerPlan& p, Vec z, IVec place) {
-    return p.activation == Activation::relu ? select(z > Vec{}, place, splat_int(p.places)) : place;
+    return slope_of(p.activation) == Slope::gate ? select(z > Vec{}, place, splat_int(p.places)) : place;
 }
 
 // One cell of a 2x2 maximum: the places in row-major order.
@@ -62,7 +62,7 @@ static void pool_average(const LayerPlan& p, Range pooled, const float* maps, fl
     }
 }
 
-// The codes of cells that nothing pools, from their activated values: a ReLU's derivative
+// The codes of cells that nothing pools, from their activated values: a gate's slope
 // shows in its value.
 static void code_positions(const LayerPlan& p, Range cells, const float* values, const std::int32_t* value_at,
                            std::uint8_t* codes) {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..activation import KINDS, Activation, activation
 from ..errors import UnsupportedLayer
 from .layers import consumers
 from .node import Graph, Node, Pair, Quad, quote
@@ -17,27 +18,7 @@ Image = tuple[int, int, int]
 
 GRAPH_ENGINE = "engine 'onnx', which this version does not have, could take it"
 
-_KINDS = {"Relu": "relu", "LeakyRelu": "leaky_relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
 _FLOATS = frozenset(("float32", "float16", "float64", "bfloat16"))
-
-
-@dataclass(frozen=True)
-class Activation:
-    """Activation function: ``"none"``, ``"relu"``, ``"leaky_relu"``, ``"tanh"`` or ``"sigmoid"``.
-
-    `slope` is that of ``"leaky_relu"`` below zero.
-    """
-
-    kind: str
-    slope: float = 0.0
-
-    @property
-    def rises(self) -> bool:
-        """Tell whether the function never falls: only then it commutes with max pooling."""
-        return self.slope >= 0
-
-
-NO_ACTIVATION = Activation("none")
 
 
 @dataclass(frozen=True)
@@ -213,14 +194,14 @@ class Walk:
 
     def _activate(self, node: Node) -> None:
         draft = self.drafts[-1]
-        activation = _activation(node, self.graph.constants)
-        if activation is None:
-            raise self._refuse(node, f"must be one of {', '.join(_KINDS)}")
+        found = _activation(node, self.graph.constants)
+        if found is None:
+            raise self._refuse(node, f"must be one of {', '.join(KINDS)}")
         if draft.activation is not None:
             raise self._refuse(node, "is a second activation; must be one per convolution")
-        if draft.pool is not None and not (draft.pool.kind == "max" and activation.rises):
+        if draft.pool is not None and not (draft.pool.kind == "max" and found.rises):
             raise self._refuse(node, "comes after the pooling; must come before")
-        draft.activation = activation
+        draft.activation = found
 
     def _pool(self, node: Node) -> None:
         draft, window = self.drafts[-1], node.window
@@ -257,9 +238,9 @@ class Walk:
     def _behind_pool(self, node: Node, users: Mapping[str, list[Node]]) -> None:
         """Take an activation behind max pooling, with which it commutes."""
         behind = [user for user in users.get(node.outputs[0], []) if user.op in ACTIVATIONS]
-        activation = _activation(behind[0], self.graph.constants) if len(behind) == 1 else None
-        if activation is not None and activation.rises:
-            self.drafts[-1].activation = activation
+        found = _activation(behind[0], self.graph.constants) if len(behind) == 1 else None
+        if found is not None and found.rises:
+            self.drafts[-1].activation = found
 
     def _adds_constant(self, node: Node) -> bool:
         return node.op == "Add" and any(name in self.graph.constants for name in node.inputs)
@@ -276,20 +257,13 @@ class Walk:
 
 def _activation(node: Node, constants: Mapping[str, Any]) -> Activation | None:
     """Return the activation function of a node, or None if the stacks do not have it."""
-    if node.op == "LeakyRelu":
-        return _leaky(float(node.attributes.get("alpha", 0.01)))
     if node.op == "PRelu":
         slopes = np.ravel(constants.get(node.inputs[1], ()))
         same = slopes.size > 0 and bool((slopes == slopes[0]).all())
-        return _leaky(float(slopes[0])) if same else None
-    return Activation(_KINDS[node.op]) if node.op in _KINDS else None
-
-
-def _leaky(slope: float) -> Activation | None:
-    """A slope of 0 is a ReLU, which can fall asleep and be woken; NaN and infinity are nothing."""
-    if slope == 0:
-        return Activation("relu")
-    return Activation("leaky_relu", slope) if np.isfinite(slope) else None
+        return activation("leaky_relu", float(slopes[0])) if same else None
+    slope = node.attributes.get("alpha")
+    known = KINDS.get(node.op)
+    return activation(known, None if slope is None else float(slope)) if known else None
 
 
 def _per_map(node: Node, graph: Graph, maps: int) -> np.ndarray[Any, Any] | None:
