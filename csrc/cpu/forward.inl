@@ -55,11 +55,14 @@ static void forward_layer(const Work& w, int l) {
         return convolve_narrow_and_pool(p, w.team.share(p.tile_rows), w.input(l), next, codes);
     if (p.quads && p.method == Method::winograd2)
         return convolve_winograd_and_pool(p, w.team.share(p.tiles), w.input(l), w.scratch(), next, codes);
+    // Elsewhere a position's code is always 0, as the workspace begins, or nobody asks for it.
+    const bool gates = slope_of(p.activation) == Slope::gate && !(l == 0 && p.dense_image);
     switch (p.pool) {
         case Pool::none:
             convolve(w, l, p.activation, next);
             w.team.meet();
-            return code_positions(p, w.team.share(p.cells), next, p.out_offset, codes);
+            if (gates) code_positions(p, w.team.share(p.cells), next, p.out_offset, codes);
+            return;
         case Pool::max:
             convolve(w, l, Activation::none, w.output(l));
             w.team.meet();
@@ -67,7 +70,7 @@ static void forward_layer(const Work& w, int l) {
         case Pool::average:
             convolve(w, l, p.activation, w.output(l));
             w.team.meet();
-            code_positions(p, w.team.share(p.cells), w.output(l), p.out_offset, codes);
+            if (gates) code_positions(p, w.team.share(p.cells), w.output(l), p.out_offset, codes);
             return pool_average(p, w.team.share(p.pooled), w.output(l), next);
     }
 }
