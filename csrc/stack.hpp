@@ -21,7 +21,7 @@ inline constexpr const char* kActivationNames[] = {
 enum class Pool : int { none, max, average };
 enum class Objective : int { activation, preactivation };
 enum class Constraint : int { standardize, clip };
-enum class Precision : int { exact, fast };  // fast: rounding errors some four times larger
+enum class Precision : int { exact, fast };  // fast: rounding errors four to ten times larger
 enum class Stop : std::uint8_t { steps, converged, zero_gradient, interrupted };
 
 struct ConvLayer {

@@ -82,7 +82,7 @@ Tolerance = Annotated[float, _ascent("Relative gain below which an image has con
 Smooth = Annotated[int, _ascent("Blur the image every so many steps; 0: never.")]
 Method = Annotated[str, _ascent("How it climbs.", metavar="tangent|article")]
 Precision = Annotated[
-    str, _ascent("fast: rounding errors some four times larger.", metavar="exact|fast")
+    str, _ascent("fast: rounding errors four to ten times larger.", metavar="exact|fast")
 ]
 
 Dataset = Annotated[str, _any("What to learn.", metavar="mnist|fashion-mnist")]

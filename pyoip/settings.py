@@ -114,8 +114,8 @@ class Settings:
         ``"article"``: constant step, no momentum, no projection, no early stop.
     precision : {"exact", "fast"}
         ``"fast"``: on the CPU engine, 3×3 layers with many channels are computed by a
-        larger Winograd transformation, with rounding errors some four times larger (about
-        1e-6 of an activation) and without the rule for exact pooling ties. Other engines
+        larger Winograd transformation, with rounding errors four to ten times larger (some
+        1e-6 of the largest activation, up to 7e-6 with hundreds of channels). Other engines
         take no notice.
     snapshots : tuple of int
         Steps whose images are kept (0 is the start image).

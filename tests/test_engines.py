@@ -282,6 +282,45 @@ def test_fast_precision_is_near_enough_and_another(isa: str) -> None:
     assert other >= 3
 
 
+@pytest.mark.parametrize("method", ["tangent", "article"])
+def test_a_gradient_that_vanishes_on_the_way_is_reported(method: str, isa: str) -> None:
+    """All ReLUs below go off, one by one: what was carried along must not leave a residue."""
+    vanished = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        pool = Pool("max", (2, 2), (2, 2), (0, 0, 0, 0)) if seed % 2 else None
+        first = conv_layer(rng, (1, 14, 14), 8, pool=pool)
+        first.bias[:] = -0.3
+        second = conv_layer(rng, first.pooled_shape, 4)
+        second.weights[:] = -np.abs(second.weights)
+        stack = Stack((1, 14, 14), (first, second))
+        images = start_images(2, stack.input_shape, seed=seed, constraint=Constraint("clip", -1, 1))
+        settings = Settings(
+            steps=120,
+            objective="preactivation",
+            constraint=Constraint("clip", -3, 3),
+            step_size=0.05,
+            method=method,
+        )
+        targets = np.zeros(2, np.int32)
+        found = CpuEngine(stack).ascend(images, targets, settings)
+        exact = ReferenceEngine(stack).ascend(images, targets, settings)
+        np.testing.assert_array_equal(found.stops, exact.stops)
+        np.testing.assert_array_equal(found.steps, exact.steps)
+        vanished += (exact.stops == engines.STOPS.index("zero gradient")).sum()
+    assert vanished > 4
+
+
+def test_a_start_image_far_from_zero_is_standardized(isa: str) -> None:
+    """A mean of 1000 deviations must not swallow the deviation."""
+    stack, images, targets = problem(7, count=3)
+    settings = Settings(steps=1, snapshots=(0,))
+    near = CpuEngine(stack).ascend(images, targets, settings).snapshots
+    far = CpuEngine(stack).ascend(images + np.float32(1000), targets, settings).snapshots
+    assert np.abs(near - far).max() < 1e-3  # float32 at 1000 has steps of 6e-5
+    assert far.std(axis=(2, 3, 4)) == pytest.approx(1, abs=1e-5)
+
+
 def test_best_image_is_what_its_activation_says(isa: str) -> None:
     """The image returned, scored again, has the activation returned, the history's best."""
     stack, images, targets = problem(7, count=6)

@@ -4,36 +4,8 @@
 // Halvings of the step in a row without a gain above the tolerance that end an ascent.
 constexpr int kQuietWindows = 3;
 
-// Sums over all pixels; images and gradients end in zeros up to the pitch.
-struct Sums {
-    float first, second;
-};
-
-// The sums of f(offset, first, second), which adds to two vectors, over whole vectors.
-template <class F>
-PYOIP_INLINE Sums sum_pixels(const Plan& plan, const F& f) {
-    Vec first[2] = {}, second[2] = {};  // two of each, to hide the latency of an addition
-    std::int64_t i = 0;
-    for (; i + 2 * kLanes <= plan.pitch; i += 2 * kLanes) {
-        f(i, first[0], second[0]);
-        f(i + kLanes, first[1], second[1]);
-    }
-    if (i < plan.pitch) f(i, first[0], second[0]);
-    const Vec both[2] = {first[0] + first[1], second[0] + second[1]};
-    const Vec all = sums<2>(both);
-    return {all[0], all[1]};
-}
-
 PYOIP_INLINE void end_in_zeros(const Plan& plan, float* x) {
     for (std::int64_t i = plan.pixels; i < plan.pitch; ++i) x[i] = 0.0f;
-}
-
-// Sum and sum of squares.
-static Sums moments(const Plan& plan, const float* x) {
-    return sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& squares) {
-        const Vec at = load(x + i);
-        sum += at, squares += at * at;
-    });
 }
 
 // m: the moments of x.
@@ -48,6 +20,14 @@ static void constrain(const Plan& plan, const AscentSettings& s, Sums m, float* 
     const Vec shift = splat(float(mean));
     const Vec scale = splat(variance > 0.0 ? 1.0f / __builtin_sqrtf(float(variance)) : 0.0f);
     for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, (load(x + i) - shift) * scale);
+    end_in_zeros(plan, x);
+}
+
+// A start image's mean may be far from zero; later means are not, and the moments tell all.
+static void centre(const Plan& plan, const AscentSettings& s, float* x) {
+    if (s.constraint == Constraint::clip) return;
+    const Vec mean = splat(float(moments(plan, x).first / double(plan.pixels)));
+    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, load(x + i) - mean);
     end_in_zeros(plan, x);
 }
 
@@ -137,7 +117,7 @@ struct Pace {
 static void ascend(const Plan& plan, float* memory, const AscentSettings& s, const AscentTask& task,
                    const bool* stop, TeamState* state) {
     TeamState alone{};
-    const Work w{plan, memory, state ? Team{0, 2, state} : Team{0, 1, &alone}};
+    Work w{plan, memory, state ? Team{0, 2, state} : Team{0, 1, &alone}};
     const std::size_t bytes = std::size_t(plan.pixels) * sizeof(float);
     // The best image is kept by writing the next one elsewhere, not by copying it.
     float *const one = memory + plan.images, *const two = one + plan.pitch, *x = one;
@@ -145,12 +125,13 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
     float *v = memory + plan.velocity, *g = memory + plan.step;
     clear(one, 2 * plan.pitch), clear(v, plan.pitch), clear(g, plan.pitch);
     __builtin_memcpy(x, task.start, bytes);
+    centre(plan, s, x);
     constrain(plan, s, moments(plan, x), x);
 
     const bool preactivation = s.objective == Objective::preactivation;
     const Question ask{task.map, s.objective, s.article ? Silent::report : Silent::wake};
     const int window = s.smooth > s.patience ? s.smooth : s.patience;
-    Past past{0};
+    Past past{};
     Best best{-__builtin_inff(), 0.0f, 0.0f};
     Pace pace{task.step_size, 0.0f, 0, 0};
     Stop why = Stop::steps;
@@ -176,6 +157,11 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
         else if (t > 0 && !s.article && pace.judge(s, window, best.merit))
             why = Stop::converged;
         if (why != Stop::steps || t == s.steps) break;
+        if (w.team.is_slow(t)) {  // the bits are the same
+            dismiss(state);
+            state = nullptr;
+            w.team = Team{0, 1, &alone};
+        }
 
         if (!s.article) make_tangent(plan, s, x, g);
         float* next = x != best_image ? x : x == one ? two : one;

@@ -9,7 +9,8 @@
 // The kernel row is the outermost loop, so that its weights stay in the first-level cache.
 // Along an ascent few decisions change from a step to the next. While the gradient above stays
 // what it was, only the changed entries are moved: taken off their old place and added to the
-// new one. Every kRefresh steps all is added up afresh, so that rounding errors do not pile up.
+// new one. Every kRefresh steps all is added up afresh, so that rounding errors do not pile up, and
+// whenever the gradient has become faint: what is left could be nothing else.
 // Bound: loads from the first-level cache, one weight vector per multiply-add. Measured: about
 // 3 % of the decisions change in a step, and a tenth of an ascent through three layers goes here.
 
@@ -23,7 +24,8 @@ struct Bucket {
 };
 
 constexpr int kRowVectors = 12;
-constexpr int kRefresh = 32;  // measured: a drift of 1e-6 at most
+constexpr int kRefresh = 32;     // measured: a drift of 1e-6 at most,
+constexpr float kFaint = 1e-4f;  // while the gradient's square is not below this share of what it was
 
 template <int N>
 static void add_chunk(const Entry* entries, int count, const float* rows, std::int64_t pitch, float* out) {
@@ -242,6 +244,7 @@ static void correlate_map_back(const LayerPlan& p, int map, Range lines, const f
 // What the gradients in an image's workspace were made of. `age` 0: of nothing that still holds.
 struct Past {
     int age;
+    float square;  // of the image's gradient when all was last added up, summed over the pixels
 };
 
 // One thread decides what to add, all add it; the outcome is shared by way of the workspace.

@@ -52,7 +52,7 @@ PYOIP_INLINE void narrow_tiles(int tiles, const float* spectra, const float* wei
     }
 }
 
-// f(first tile, tiles, map, put's way of calling narrow_tiles) over a share of the tile rows.
+// put(tile row, tile column, map, y) for all tiles and vectors of maps in a share of the tile rows.
 template <class Put>
 PYOIP_INLINE void convolve_narrow_rows(const LayerPlan& p, Range rows, const float* in, const Put& put) {
     float spectra[3 * 16 * kLanes];

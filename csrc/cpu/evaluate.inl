@@ -19,50 +19,36 @@ static void correlate_target(const LayerPlan& p, Range rows, int map, const floa
     }
 }
 
-// Activates `values` (rows x pitch, `width` of each row in use) in place and leaves in
-// `gradient` the objective's derivative by each preactivation. Works in whole vectors: what
-// lies behind a row is overwritten, and masked where it would count.
-static Value weigh_positions(const LayerPlan& p, int rows, std::int64_t pitch, int width, Objective objective,
-                             Silent silent, float* values, float* gradient) {
-    const Vec slope = splat(p.slope);
+// Activates `values` (positions) in place and leaves in `gradient` the objective's derivative by
+// each preactivation. Works in whole vectors: what lies behind is overwritten, and masked where it
+// would count.
+static Value weigh_positions(const LayerPlan& p, const Question& ask, float* values, float* gradient) {
+    const int count = p.positions;
+    const Vec slope = splat(p.slope), share = splat(float(1.0 / count));
+    const bool linear = ask.objective == Objective::preactivation;
     const IVec lane = lane_numbers();
-    double activation = 0.0, preactivation = 0.0;
-    Vec highest = splat(-__builtin_inff());
-    IVec where = {};
-    for (int y = 0; y < rows; ++y) {
-        Vec before = {}, after = {};
-        for (int x = 0; x < width; x += kLanes) {
-            float* at = values + y * pitch + x;
-            const IVec used = lane < splat_int(width - x);
-            const Vec z = load(at), a = activate(p.activation, slope, z);
-            const IVec more = used & (z > highest);
-            highest = select(more, z, highest);
-            where = select(more, lane + splat_int(std::int32_t(y * pitch) + x), where);
-            before += select(used, z, Vec{}), after += select(used, a, Vec{});
-            store(at, a);
-        }
-        preactivation += double(sum(before)), activation += double(sum(after));
+    Vec before = {}, after = {}, highest = splat(-__builtin_inff());
+    IVec where = {}, slopes = {};
+    for (int x = 0; x < count; x += kLanes) {
+        const IVec used = lane < splat_int(count - x);
+        const Vec z = load(values + x), a = activate(p.activation, slope, z);
+        const Vec d = linear ? share : share * derivative(p.activation, slope, a);
+        const IVec more = used & (z > highest);
+        highest = select(more, z, highest), where = select(more, lane + splat_int(x), where);
+        before += select(used, z, Vec{}), after += select(used, a, Vec{});
+        slopes |= used & (d != Vec{});
+        store(values + x, a), store(gradient + x, d);
     }
-    const double count = double(rows) * width;
-    Value value{float(activation / count), float(preactivation / count), 0.0f, false, false};
+    const Vec both[2] = {after, before};
+    const Vec means = sums<2>(both) * share;
+    Value value{means[0], means[1], 0.0f, false, !any(slopes)};
     const std::int32_t top = first_of_highest(highest, where, &value.peak);
-    value.asleep = slope_of(p.activation) == Slope::gate && !(activation > 0.0);
-    if (value.asleep && silent == Silent::wake && objective == Objective::activation) {
-        clear(gradient, rows * pitch);
+    value.asleep = slope_of(p.activation) == Slope::gate && !(means[0] > 0.0f);
+    if (value.asleep && ask.silent == Silent::wake && !linear) {
+        clear(gradient, count);
         gradient[top] = 1.0f;
-        return value;
+        value.flat = false;
     }
-    const Vec share = splat(float(1.0 / count));
-    const bool linear = objective == Objective::preactivation;
-    IVec slopes = {};
-    for (int y = 0; y < rows; ++y)
-        for (int x = 0; x < width; x += kLanes) {
-            const std::int64_t at = y * pitch + x;
-            const Vec d = linear ? share : share * derivative(p.activation, slope, load(values + at));
-            slopes |= (lane < splat_int(width - x)) & (d != Vec{});
-            store(gradient + at, d);
-        }
-    value.flat = !any(slopes);
     return value;
 }
 
@@ -76,8 +62,18 @@ static Question* shared_question(const Work& w) {
     return reinterpret_cast<Question*>(w.memory + w.plan.question);
 }
 
+// Whether the gradient must be made again, of all that is routed: where it has shrunk, rounding
+// errors that it carried along may be most of it, or all.
+static bool too_faint(const Plan& plan, const float* gradient, Past& past) {
+    const float square = moments(plan, gradient).second;
+    const bool again = past.age != 0 && !(square > kFaint * past.square);
+    if (again) past.age = 0;
+    if (past.age == 0) past.square = square;
+    return again;
+}
+
 // Every thread's part of an evaluation, from the loaded image on; two layers or more.
-static Value evaluate_together(const Work& w, const Question& ask, const Past& past, float* gradient) {
+static Value evaluate_together(const Work& w, const Question& ask, Past& past, float* gradient) {
     const LayerPlan& t = w.layer(w.target());
     float* values = w.memory + w.plan.map_values;
     Value value{};
@@ -85,14 +81,17 @@ static Value evaluate_together(const Work& w, const Question& ask, const Past& p
     correlate_target(t, w.team.share(t.out_height), ask.map, w.input(w.target()), values);
     w.team.meet();
     if (w.team.rank == 0) {
-        value = weigh_positions(t, 1, t.positions, t.positions, ask.objective, ask.silent, values,
-                                w.memory + w.plan.map_gradient);
+        value = weigh_positions(t, ask, values, w.memory + w.plan.map_gradient);
         w.team.state->flat = value.flat;
     }
     w.team.meet();
     if (w.team.state->flat) return value;
-    backward_to_first(w, ask.map, past);
-    backward_to_image(w, gradient);
+    do {
+        backward_to_first(w, ask.map, past);
+        backward_to_image(w, gradient);
+        if (w.team.rank == 0) w.team.state->again = too_faint(w.plan, gradient, past);
+        w.team.meet();
+    } while (w.team.state->again);
     return value;
 }
 
@@ -116,7 +115,7 @@ static Value evaluate(const Work& w, const float* image, const Question& ask, Pa
 
 static void assist(const Plan& plan, float* memory, TeamState* state) {
     const Work w{plan, memory, Team{1, 2, state}};
-    const Past unused{0};  // the first thread's
+    Past unused{};  // the first thread's counts
     for (;;) {
         w.team.meet();
         if (state->finished) return;
@@ -129,7 +128,7 @@ static void gradient(const Plan& plan, float* memory, const float* image, int ma
     TeamState state{};
     float* own = memory + plan.images;  // with room behind it
     __builtin_memcpy(own, image, std::size_t(plan.pixels) * sizeof(float));
-    Past past{0};
+    Past past{};
     float* g = memory + plan.step;
     const Work w{plan, memory, Team{0, 1, &state}};
     const Value v = evaluate(w, own, {map, objective, Silent::report}, past, g);

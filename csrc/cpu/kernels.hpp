@@ -13,6 +13,8 @@ struct TeamState {
     int round, arrived;
     bool finished;  // there will be no other evaluation
     bool flat;      // this one has no gradient
+    bool again;     // its gradient must be made once more
+    int waits;      // of the first thread that were so long that it gave way
 };
 
 struct Kernels {

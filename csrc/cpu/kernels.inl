@@ -10,6 +10,8 @@
 namespace pyoip::cpu {
 namespace {
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codes are packed and compared as words");
+
 #include "vector.inl"
 
 #include "activation.inl"
@@ -31,6 +33,8 @@ namespace {
 #include "conv_backward.inl"
 
 #include "image_gradient.inl"
+
+#include "pixels.inl"
 
 #include "answer.inl"
 

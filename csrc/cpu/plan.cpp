@@ -375,7 +375,7 @@ private:
         for (int l = 0; l <= target(); ++l) {
             LayerPlan& p = at(l);
             const bool lower = l < target();
-            p.input = take(p.in_floats);
+            p.input = take(p.in_floats + kColumnsTooMany * p.in_padded);
             p.gradient = take(l > 0 ? p.in_floats : 0);
             const std::int64_t grid = std::int64_t(p.positions) * p.maps_padded;
             const std::int64_t codes = std::int64_t(p.cells) * p.maps_padded;

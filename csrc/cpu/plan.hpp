@@ -23,9 +23,9 @@
 
 namespace pyoip::cpu {
 
-constexpr int kBlockVectors = 2;  // channel vectors in registers at a time
-constexpr int kAlign = 64;        // bytes
-constexpr int kMostLayers = 4;
+constexpr int kBlockVectors = 2;    // channel vectors in registers at a time
+constexpr int kAlign = 64;          // bytes
+constexpr int kColumnsTooMany = 3;  // that dot.inl may read behind an input
 constexpr int kMostMaps = 256;
 constexpr int kMostSide = 96;  // of a layer's outputs
 constexpr int kMostPlaces = 9;

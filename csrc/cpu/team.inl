@@ -23,15 +23,19 @@ struct Team {
             return;
         }
         for (int spins = 0; __atomic_load_n(&state->round, __ATOMIC_ACQUIRE) == round; ++spins) {
-            if (spins > kPatientSpins)
+            if (spins == kPatientSpins && rank == 0) ++state->waits;
+            if (spins >= kPatientSpins)
                 sched_yield();  // the other one may be waiting for this processor
             else
                 relax();
         }
     }
 
+    // Whether one thread alone would be quicker: where there is no second processor, or a busy one.
+    bool is_slow(int steps) const { return size > 1 && state->waits > 16 + steps / 8; }
+
 private:
-    static constexpr int kPatientSpins = 20000;  // some tens of microseconds
+    static constexpr int kPatientSpins = 1000;  // some tens of microseconds
 
     static void relax() {
 #if defined(__x86_64__)

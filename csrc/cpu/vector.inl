@@ -146,7 +146,7 @@ PYOIP_INLINE void with_count(int n, const F& f) {
     }
 }
 
-// The share of a part of `count` items that this thread does, in whole groups.
+// Items begin ... end - 1.
 struct Range {
     int begin, end;
 };
