@@ -2,7 +2,7 @@
 
 Timings are as noisy as the machine; the count of instructions is the same number every time, so
 that a few percent show. A slower mix of as many instructions does not: time that with
-benchmarks/ascend_vs_torch.py.
+benchmarks/cpu.py.
 
 The driver (csrc/driver.cpp), compiled as the extension is, climbs on one thread under valgrind's
 callgrind, which knows AVX2 and not AVX-512. Counted is the kernels' function `ascend` alone, in
