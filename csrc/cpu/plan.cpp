@@ -5,13 +5,10 @@
 #include <new>
 #include <stdexcept>
 
-#include "winograd.hpp"
+#include "packing.hpp"
 
 namespace pyoip::cpu {
 namespace {
-
-int round_up(int value, int step) { return (value + step - 1) / step * step; }
-int divide_up(int value, int by) { return (value + by - 1) / by; }
 
 void* allocate(std::size_t bytes) {
     const std::size_t size = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
@@ -41,12 +38,10 @@ Method choose_method(const ConvLayer& s, const LayerPlan& p, bool first, Precisi
     return products(2) < 9 * p.positions * 3 / 4 ? Method::winograd2 : Method::direct;
 }
 
-int tile_side(Method method) { return method == Method::winograd5 ? 5 : 2; }
-int points(Method method) { return (tile_side(method) + 2) * (tile_side(method) + 2); }
-
 }  // namespace
 
-void OwnedPlan::Free::operator()(void* p) const { release(p); }
+void Blocks::Free::operator()(void* p) const { release(p); }
+void* Blocks::add(std::size_t bytes) { return blocks_.emplace_back(allocate(bytes)).get(); }
 Memory::Memory(std::int64_t floats)
     : data_(static_cast<float*>(allocate(std::size_t(floats) * sizeof(float)))) {}
 Memory::~Memory() { release(data_); }
@@ -67,13 +62,16 @@ public:
         plan_.layers = owner_.layers_.data();
         crop();
         for (int l = 0; l < count; ++l) measure(l);
+        Packer packer(owner_.blocks_, lanes_);
         for (int l = 0; l < count; ++l) {
             lay_out(l);
-            if (l > 0) pack_rows(l);
-            if (l == 0 && l < target()) pack_patches(), lay_out_grid();
-            pack_weights(l);
+            packer.pack_weights(from(l), at(l));
+            if (l > 0) packer.pack_rows(from(l), at(l));
         }
-        if (target() == 0) lay_out_planes();
+        if (target() == 0)
+            packer.pack_target_planes(from(0), at(0));
+        else
+            packer.pack_patches(from(0), at(0)), packer.pack_grid(from(0), at(0));
         share_workspace();
     }
 
@@ -90,8 +88,7 @@ private:
 
     template <class T>
     T* keep(std::int64_t count) {
-        owner_.blocks_.emplace_back(allocate(std::size_t(count) * sizeof(T)));
-        return static_cast<T*>(owner_.blocks_.back().get());
+        return owner_.blocks_.keep<T>(count);
     }
 
     // From the target down: how much of each layer its outputs can see.
@@ -118,6 +115,7 @@ private:
         p.in_channels = s.in_channels;
         p.in_padded = l == 0 ? 1 : round_up(s.in_channels, lanes_);
         p.maps = s.maps, p.maps_padded = round_up(s.maps, lanes_);
+        p.in_planes = l == 0;
         p.pad_top = s.pad_top, p.pad_left = s.pad_left;
         p.kernel_h = s.kernel_h, p.kernel_w = s.kernel_w;
         p.stride_h = s.stride_h, p.stride_w = s.stride_w;
@@ -146,21 +144,19 @@ private:
         p.in_floats = std::int64_t(planes) * p.padded_h * p.padded_w * p.in_padded;
     }
 
-    static int offset(const LayerPlan& p, int y, int x) { return (y * p.padded_w + x) * p.in_padded; }
-
     void lay_out(int l) {
         const ConvLayer& s = from(l);
         LayerPlan& p = at(l);
         auto* in = keep<std::int32_t>(p.positions);
         for (int i = 0; i < p.positions; ++i)
-            in[i] = offset(p, i / p.out_width * s.stride_h, i % p.out_width * s.stride_w);
+            in[i] = window_offset(p, i / p.out_width * s.stride_h, i % p.out_width * s.stride_w);
         p.in_offset = in;
 
         auto* next = keep<std::int32_t>(p.pooled);
         auto* out = keep<std::int32_t>(p.positions);
         for (int i = 0; l < target() && i < p.pooled; ++i)
-            next[i] = offset(at(l + 1), i / p.pooled_width + from(l + 1).pad_top,
-                             i % p.pooled_width + from(l + 1).pad_left);
+            next[i] = window_offset(at(l + 1), i / p.pooled_width + from(l + 1).pad_top,
+                                    i % p.pooled_width + from(l + 1).pad_left);
         for (int i = 0; i < p.positions; ++i)
             out[i] = l < target() && s.pool == Pool::none ? next[i] : i * p.maps_padded;
         p.next_offset = next, p.out_offset = out;
@@ -182,186 +178,12 @@ private:
             const int y0 = std::max(y, 0), x0 = std::max(x, 0);
             windows[i] = {y0, std::min(y + s.pool_h, p.out_height), x0, std::min(x + s.pool_w, p.out_width),
                           (y0 - y) * s.pool_w + (x0 - x)};
-            first[i] = offset(p, y * s.stride_h, x * s.stride_w);
+            first[i] = window_offset(p, y * s.stride_h, x * s.stride_w);
         }
         for (int k = 0; k < p.places; ++k)
-            step[k] = offset(p, k / s.pool_w * s.stride_h, k % s.pool_w * s.stride_w);
+            step[k] = window_offset(p, k / s.pool_w * s.stride_h, k % s.pool_w * s.stride_w);
         p.windows = windows, p.place_step = step;
         p.cell_offset = s.pool == Pool::average ? p.in_offset : first;
-    }
-
-    static float weight(const ConvLayer& s, int map, int channel, int y, int x) {
-        const auto row = (std::int64_t(map) * s.in_channels + channel) * s.kernel_h + y;
-        return s.weights[std::size_t(row * s.kernel_w + x)];
-    }
-
-    // [block of channel vectors][item][vectors * lanes], value(map, item) for every real map.
-    template <class Value>
-    const float* pack_blocks(const LayerPlan& p, int vectors, std::int64_t items, const Value& value) {
-        auto* packed = keep<float>(items * p.maps_padded);
-        float* to = packed;
-        for (int first = 0; first < p.maps_padded;) {
-            const int block = std::min(vectors * lanes_, p.maps_padded - first);
-            for (std::int64_t item = 0; item < items; ++item)
-                for (int i = 0; i < block; ++i, ++to)
-                    if (first + i < p.maps) *to = value(first + i, item);
-            first += block;
-        }
-        return packed;
-    }
-
-    void pack_weights(int l) {
-        const ConvLayer& s = from(l);
-        LayerPlan& p = at(l);
-        auto* bias = keep<float>(p.maps_padded);
-        std::copy(s.bias.begin(), s.bias.end(), bias);
-        p.bias = bias;
-        switch (p.method) {
-            case Method::direct: return l == 0 ? pack_planes(s, p) : pack_direct(s, p);
-            case Method::narrow:
-                p.forward_weights = pack_blocks(p, 1, 16 * s.in_channels, [&](int map, std::int64_t item) {
-                    return transformed<2>(s, map, int(item / 16), int(item % 16));
-                });
-                return;
-            case Method::winograd2: p.forward_weights = pack_transformed<2>(s, p); return;
-            case Method::winograd5: p.forward_weights = pack_transformed<5>(s, p); return;
-        }
-    }
-
-    // A run is a kernel row in a plane.
-    void pack_planes(const ConvLayer& s, LayerPlan& p) {
-        p.runs = s.in_channels * s.kernel_h;
-        p.run_length = s.kernel_w;
-        auto* runs = keep<std::int32_t>(p.runs);
-        for (int r = 0; r < p.runs; ++r)
-            runs[r] = (r / s.kernel_h * p.padded_h + r % s.kernel_h) * p.padded_w;
-        p.run_offset = runs;
-        p.forward_weights = pack_blocks(
-            p, kBlockVectors, std::int64_t(p.runs) * p.run_length, [&](int map, std::int64_t item) {
-                const int row = int(item / s.kernel_w);
-                return weight(s, map, row / s.kernel_h, row % s.kernel_h, int(item % s.kernel_w));
-            });
-    }
-
-    // Whole kernel rows are one run where no padding channels lie between the pixels.
-    void pack_direct(const ConvLayer& s, LayerPlan& p) {
-        const bool whole = p.in_padded == p.in_channels;
-        p.runs = whole ? s.kernel_h : s.kernel_h * s.kernel_w;
-        p.run_length = whole ? s.kernel_w * s.in_channels : s.in_channels;
-        auto* runs = keep<std::int32_t>(p.runs);
-        for (int r = 0; r < p.runs; ++r)
-            runs[r] = whole ? offset(p, r, 0) : offset(p, r / s.kernel_w, r % s.kernel_w);
-        p.run_offset = runs;
-        p.forward_weights = pack_blocks(
-            p, kBlockVectors, std::int64_t(p.runs) * p.run_length, [&](int map, std::int64_t item) {
-                const int channel = int(item % s.in_channels), tap = int(item / s.in_channels);
-                return weight(s, map, channel, tap / s.kernel_w, tap % s.kernel_w);
-            });
-    }
-
-    template <int M>
-    static float transformed(const ConvLayer& s, int map, int channel, int point) {
-        constexpr int side = Winograd<M>::kSide;
-        double value = 0.0;
-        for (int y = 0; y < 3; ++y)
-            for (int x = 0; x < 3; ++x)
-                value += kWinograd<M>.g[point / side][y] * kWinograd<M>.g[point % side][x] *
-                         double(weight(s, map, channel, y, x));
-        return float(value);
-    }
-
-    template <int M>
-    const float* pack_transformed(const ConvLayer& s, const LayerPlan& p) {
-        const std::int64_t items = std::int64_t(points(p.method)) * s.in_channels;
-        return pack_blocks(p, kBlockVectors, items, [&](int map, std::int64_t item) {
-            return transformed<M>(s, map, int(item % s.in_channels), int(item / s.in_channels));
-        });
-    }
-
-    void pack_rows(int l) {
-        const ConvLayer& s = from(l);
-        LayerPlan& p = at(l);
-        const std::int64_t row = std::int64_t(s.kernel_w) * p.in_padded;
-        auto* rows = keep<float>(row * s.kernel_h * s.maps);
-        for (int y = 0; y < s.kernel_h; ++y)
-            for (int m = 0; m < s.maps; ++m)
-                for (int x = 0; x < s.kernel_w; ++x)
-                    for (int c = 0; c < s.in_channels; ++c)
-                        rows[(std::int64_t(y) * s.maps + m) * row + x * p.in_padded + c] =
-                            weight(s, m, c, y, x);
-        p.rows = rows;
-    }
-
-    void pack_patches() {
-        const ConvLayer& s = from(0);
-        LayerPlan& p = at(0);
-        // Average pooling is undone on the convolution's grid, so only a maximum has places.
-        const bool maximum = s.pool == Pool::max;
-        const int high = maximum ? s.pool_h : 1, wide = maximum ? s.pool_w : 1;
-        p.patch_rows = (high - 1) * s.stride_h + s.kernel_h;
-        p.patch_row_length = ((wide - 1) * s.stride_w + s.kernel_w) * s.in_channels;
-        p.patch_floats = round_up(p.patch_rows * p.patch_row_length, lanes_);
-        p.cell_step_rows = s.stride_h * (maximum ? s.pool_stride_h : 1);
-        p.cell_step_floats = s.stride_w * (maximum ? s.pool_stride_w : 1) * s.in_channels;
-        p.phases = divide_up(p.patch_row_length, p.cell_step_floats);
-        // Padded pooling windows hang over the edges, with zeros only.
-        const int above = s.pool_top * s.stride_h, before = s.pool_left * s.stride_w;
-        const int last_row = (p.cell_rows - 1) * p.cell_step_rows + p.patch_rows;
-        const int last = (p.cell_columns - 1) * p.cell_step_floats + p.patch_row_length;
-        p.lines = std::max(last_row, above + p.padded_h);
-        p.line_floats = round_up(std::max(last, (before + p.padded_w) * s.in_channels), lanes_);
-        p.lead = std::int64_t(above + s.pad_top) * p.line_floats + (before + s.pad_left) * s.in_channels;
-        const std::int64_t chunk = kPatchVectors * lanes_;
-        auto* patches = keep<float>(std::int64_t(p.maps_padded) * (p.places + 1) * p.patch_floats);
-        const auto put = [&](int map, int place, std::int64_t at, float value) {
-            const std::int64_t first = at / chunk * chunk;
-            const std::int64_t size = std::min(chunk, p.patch_floats - first);
-            const std::int64_t row = std::int64_t(place) * p.maps_padded + map;
-            patches[first * (p.places + 1) * p.maps_padded + row * size + at - first] = value;
-        };
-        for (int m = 0; m < s.maps; ++m)
-            for (int place = 0; place < p.places; ++place) {
-                const int top = place / wide * s.stride_h, left = place % wide * s.stride_w;
-                for (int y = 0; y < s.kernel_h; ++y)
-                    for (int x = 0; x < s.kernel_w; ++x)
-                        for (int c = 0; c < s.in_channels; ++c)
-                            put(m, place, (top + y) * p.patch_row_length + (left + x) * s.in_channels + c,
-                                weight(s, m, c, y, x));
-            }
-        p.patches = patches;
-    }
-
-    void lay_out_grid() {
-        const ConvLayer& s = from(0);
-        LayerPlan& p = at(0);
-        p.dense_image = s.pool != Pool::max && s.stride_h == 1 && s.stride_w == 1;
-        p.grid_h = p.out_height + 2 * (s.kernel_h - 1), p.grid_w = p.out_width + 2 * (s.kernel_w - 1);
-        if (!p.dense_image) return;
-        auto* turned = keep<float>(std::int64_t(s.in_channels) * s.kernel_h * s.kernel_w * p.maps_padded);
-        float* to = turned;
-        for (int c = 0; c < s.in_channels; ++c)
-            for (int y = s.kernel_h - 1; y >= 0; --y)
-                for (int x = s.kernel_w - 1; x >= 0; --x, to += p.maps_padded)
-                    for (int m = 0; m < s.maps; ++m) to[m] = weight(s, m, c, y, x);
-        p.turned_rows = turned;
-    }
-
-    void lay_out_planes() {
-        const ConvLayer& s = from(0);
-        LayerPlan& p = at(0);
-        const std::size_t taps = std::size_t(s.kernel_h) * std::size_t(s.kernel_w);
-        auto* raw = keep<float>(std::int64_t(s.weights.size()));
-        auto* flipped = keep<float>(std::int64_t(s.weights.size()));
-        std::copy(s.weights.begin(), s.weights.end(), raw);
-        for (std::size_t i = 0; i < s.weights.size(); ++i)
-            flipped[i] = s.weights[i / taps * taps + taps - 1 - i % taps];
-        p.raw_weights = raw, p.flipped_weights = flipped;
-        p.unpadded =
-            s.pad_top == 0 && s.pad_left == 0 && p.padded_h <= s.in_height && p.padded_w <= s.in_width;
-        p.map_width = round_up(p.out_width, lanes_);
-        p.spread_h = p.padded_h + s.kernel_h - 1;
-        p.spread_lead = round_up(s.kernel_w - 1, lanes_);
-        p.spread_w = round_up(p.padded_w, lanes_) + p.spread_lead;
     }
 
     void share_workspace() {

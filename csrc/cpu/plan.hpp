@@ -51,6 +51,7 @@ enum class Method : int { direct, narrow, winograd2, winograd5 };
 // Plain pointers and numbers only: this is all that the per-instruction-set files see.
 struct LayerPlan {
     int in_channels, in_padded, in_height, in_width;  // cropped
+    bool in_planes;                                   // the image, in the first layer
     int padded_h, padded_w, pad_top, pad_left;
     int maps, maps_padded, kernel_h, kernel_w, stride_h, stride_w;
     int out_height, out_width, positions;  // of the cropped convolution
@@ -137,6 +138,23 @@ struct Plan {
     std::int64_t floats;                        // all together
 };
 
+// Zeroed, aligned blocks that live as long as a plan.
+class Blocks {
+public:
+    template <class T>
+    T* keep(std::int64_t count) {
+        return static_cast<T*>(add(std::size_t(count) * sizeof(T)));
+    }
+
+private:
+    struct Free {
+        void operator()(void* p) const;
+    };
+    std::vector<std::unique_ptr<void, Free>> blocks_;
+
+    void* add(std::size_t bytes);
+};
+
 // A plan and what its pointers point at.
 class OwnedPlan {
 public:
@@ -148,14 +166,10 @@ public:
 
 private:
     friend class PlanBuilder;
-    struct Free {
-        void operator()(void* p) const;
-    };
-    using Block = std::unique_ptr<void, Free>;
 
     Plan plan_{};
     std::vector<LayerPlan> layers_;
-    std::vector<Block> blocks_;
+    Blocks blocks_;
 };
 
 // Zeroed, aligned memory for a thread. Throws std::bad_alloc.
