@@ -17,6 +17,10 @@ class UnsupportedLayer(PyoipError, ValueError):
     """A valid layer that the chosen engine cannot compute."""
 
 
+class UnsupportedOperator(UnsupportedLayer):
+    """A layer depends on an ONNX operator through which no gradient is known."""
+
+
 class InvalidArgument(PyoipError, ValueError):
     """An argument is outside its valid range."""
 

@@ -30,7 +30,14 @@ SHAPE_ONLY = _names("Shape Size")
 
 ARITHMETIC = _names("Abs Add Div Exp Log Mul Neg Pow Sqrt Sub")
 
-AFTER_CONV = ACTIVATIONS | NORMALISATIONS | POOLS | GLOBAL_POOLS | PASSED | ARITHMETIC
+QUANTISED = _names("DequantizeLinear QuantizeLinear")
+
+SMOOTH = _names("Erf Max Min Reciprocal")
+"""What else activation functions are made of where they are spelt out."""
+
+AFTER_CONV = (
+    ACTIVATIONS | NORMALISATIONS | POOLS | GLOBAL_POOLS | PASSED | ARITHMETIC | QUANTISED | SMOOTH
+)
 """What is read behind a convolution, even where no other convolution follows."""
 
 BROADCAST = _names("""

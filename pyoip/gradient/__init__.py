@@ -1,0 +1,1 @@
+"""From a network to the graph of its gradient: another ONNX model, which any runtime executes."""

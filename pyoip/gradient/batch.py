@@ -1,0 +1,62 @@
+"""Along which axis the images of a tensor lie, operator by operator.
+
+A network is looked at with the batch that it was exported with, often one image. What is written
+takes any number of images. So each operator says where the images of its result lie, given where
+those of its inputs do, and refuses what would mix them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from ..graph.node import Shape
+from .tape import At
+
+Rule = Callable[[At], int]
+
+
+class Mixed(Exception):
+    """An operator that mixes the images of a batch, or that needs them at another axis."""
+
+
+def aligned(at: At) -> int:
+    """Broadcast position by position: images lie on the same axis counted from the back."""
+    places = [i for i in range(len(at.node.inputs)) if at.has(i)]
+    axes = {at.batch(i) - len(at.shape(i)) for i in places if at.wants(i)}
+    if len(axes) != 1:
+        raise Mixed("holds the images along different axes of its inputs")
+    axis = axes.pop()
+    for i in places:
+        if not at.wants(i) and len(at.shape(i)) >= -axis and at.shape(i)[axis] != 1:
+            raise Mixed("has a constant with a value of its own for each image of a batch")
+    return axis + len(at.out_shape())
+
+
+def leading(at: At) -> int:
+    """Images must come first, as for convolutions and poolings, and all else be constant."""
+    if at.batch() != 0:
+        raise Mixed("takes what is not its first axis for the images of a batch")
+    if any(at.wants(i) for i in range(1, len(at.node.inputs))):
+        raise Mixed("has weights that depend on the image")
+    return 0
+
+
+def apart(at: At, axes: Sequence[int]) -> int:
+    """Images must not lie along `axes`, which the operator mixes; the axes stay as they are."""
+    if at.batch() in [axis % len(at.shape()) for axis in axes]:
+        raise Mixed("mixes the images of a batch")
+    return at.batch()
+
+
+def moved(before: Shape, axis: int, after: Shape) -> int:
+    """Return where the images lie after a reshape, which keeps the order of all values.
+
+    What lies along the first axis may be split or joined: what belongs to an image stays
+    together.
+    """
+    for place in range(len(after)):
+        same = math.prod(after[:place]) == math.prod(before[:axis])
+        if same and (axis == place == 0 or math.prod(after[place:]) == math.prod(before[axis:])):
+            return place
+    raise Mixed(f"reshapes {list(before)} to {list(after)}, which mixes the images of a batch")
