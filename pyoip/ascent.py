@@ -9,11 +9,11 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .bounds import preactivation_bounds
 from .climb import Floats, Outcome, Progress, climb, each, nothing, objective_of
-from .engines import STOPS, Ascents, make
+from .engines import STOPS, Ascents, for_layer
 from .errors import Interrupted, InvalidArgument, UnsupportedLayer
 from .fluctuations import Fluctuations
 from .network import load
@@ -160,7 +160,7 @@ def ascend(
         raise InvalidArgument(
             "start and fluctuations: give your own start images or how to draw them"
         )
-    core = make(engine, build_stack(network, target.number), threads)
+    core = for_layer(engine, network, target.number, threads)
     job = Job(network, target, chosen, core, settings, fluctuations or Fluctuations(), threads)
     real = job.real_maxima(compare)
     plan = job.own_starts(start) if start is not None else None
@@ -203,7 +203,7 @@ def score(
     network = load(model, input_shape=input_shape)
     Settings(objective=objective)
     target, maps = network.select(layer)
-    core = make(engine, build_stack(network, target.number), threads)
+    core = for_layer(engine, network, target.number, threads)
     return core.score(as_floats("images", images), objective)[:, maps]
 
 
@@ -226,7 +226,7 @@ def activations(
     """
     network = load(model, input_shape=input_shape)
     target, maps = network.select(layer)
-    core = make(engine, build_stack(network, target.number), threads)
+    core = for_layer(engine, network, target.number, threads)
     return core.activations(as_floats("images", images))[:, maps]
 
 
@@ -277,6 +277,15 @@ def _verdict(value: float, activation: float, real: float, bound: float, converg
     return "found" if converged else "unfinished"
 
 
+def _bounds(job: Job) -> NDArray[np.float64]:
+    """Proven bounds of all maps, NaN where the layer is not the end of a sequential stack."""
+    try:
+        stack = build_stack(job.network, job.target.number)
+    except UnsupportedLayer:
+        return np.full(job.target.maps, np.nan)
+    return preactivation_bounds(stack, job.settings.constraint)
+
+
 def _joined(outcomes: list[Outcome]) -> Outcome:
     def array(name: str, part: str = "") -> Any:
         return np.concatenate([getattr(getattr(o, part) if part else o, name) for o in outcomes])
@@ -314,11 +323,10 @@ def _gathered(
     with _timed(timing, "proofs"):
         asleep = best.activations <= 0
         if asleep.any() and not stopped:  # Ctrl-C waits for no proof
-            bounds[asleep] = preactivation_bounds(job.engine.stack, s.constraint)[maps[asleep]]
+            bounds[asleep] = _bounds(job)[maps[asleep]]
     # A gradient that vanishes exactly is an end as well, unless a function that saturates
     # only seems to be flat.
-    saturates = job.engine.stack.layers[-1].activation.function.saturates
-    ends = ["converged"] if saturates else ["converged", "zero gradient"]
+    ends = ["converged"] if job.engine.saturates else ["converged", "zero gradient"]
     converged = np.isin(best.stops, [STOPS.index(end) for end in ends])
     judged = zip(objective_of(best, s), best.activations, real, bounds, converged, strict=True)
     verdicts = tuple(_verdict(*numbers) for numbers in judged)

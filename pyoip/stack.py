@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Activation", "ConvLayer", "Pool", "Stack", "build_stack", "check_limits"]
 
-PLAIN_ENGINE = "engine 'reference' can take it"
+PLAIN_ENGINE = "engines 'onnx' and 'reference' can take it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,11 @@ class Stack:
 
     input_shape: Image
     layers: tuple[ConvLayer, ...]
+
+    @property
+    def saturates(self) -> bool:
+        """Tell whether the last activation function becomes so flat that its derivative is 0."""
+        return self.layers[-1].activation.function.saturates
 
 
 def build_stack(network: Network, layer: int | str) -> Stack:

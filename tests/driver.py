@@ -211,7 +211,7 @@ class DriverEngine:
         self.program, self.threads, self.isa = program, threads, isa
 
     def _run(self, images: Floats, targets: Targets | None, command: bytes) -> Results:
-        images = as_images(self.stack, images)
+        images = as_images(self.stack.input_shape, images)
         targets = np.zeros(len(images), np.int32) if targets is None else targets
         problem = stack_command(self.stack) + images_command(images, targets) + command
         return Results(run(self.program, problem, self.threads, self.isa))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import importlib
 import platform
 import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from ..errors import EngineUnavailable, InvalidArgument
-from ..stack import Stack
+from ..errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
+from ..stack import Stack, build_stack
 from .base import STOPS, Ascents, Engine
 
-__all__ = ["STOPS", "Ascents", "Engine", "available", "describe", "make"]
+if TYPE_CHECKING:
+    from ..network import Network
 
-# name -> (module, class), in the order in which "auto" tries them
-_ENGINES = {"cpu": ("cpu", "CpuEngine"), "reference": ("reference", "ReferenceEngine")}
-_PLANNED = {
-    "cuda": "this version has no CUDA core",
-    "onnx": "this version has no engine for general ONNX graphs",
-}
+__all__ = ["STOPS", "Ascents", "Engine", "available", "describe", "for_layer", "make"]
+
+# Engines of sequential stacks: name -> (module, class), in the order in which "auto" tries them.
+_STACK_ENGINES = {"cpu": ("cpu", "CpuEngine"), "reference": ("reference", "ReferenceEngine")}
+_PLANNED = {"cuda": "this version has no CUDA core"}
+_NAMES = ("auto", *_STACK_ENGINES, "onnx")
 
 
 def available() -> dict[str, str | None]:
@@ -29,14 +32,23 @@ def available() -> dict[str, str | None]:
     True
     """
     reasons: dict[str, str | None] = {}
-    for name, (module, _) in _ENGINES.items():
+    for name in (*_STACK_ENGINES, "onnx"):
         try:
-            loaded = importlib.import_module(f".{module}", __name__)
+            loaded = _load(name)
             why_not = getattr(loaded, "reason_why_not", lambda: None)
             reasons[name] = why_not()
-        except ImportError as error:
+        except EngineUnavailable as error:
             reasons[name] = str(error)
     return reasons | dict(_PLANNED)
+
+
+def _load(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f".{name}", __name__)
+    except ImportError as error:
+        missing = getattr(error, "name", None) == "onnxruntime"
+        why = "onnxruntime is not installed: pip install 'pyoip[ort]'" if missing else str(error)
+        raise EngineUnavailable(why) from None
 
 
 def describe() -> dict[str, str]:
@@ -50,11 +62,20 @@ def describe() -> dict[str, str]:
     }
 
 
-def make(name: str, stack: Stack, threads: int | None = None) -> Engine:
-    """The engine `name` for a stack.
+def for_layer(name: str, network: Network, layer: int, threads: int | None = None) -> Engine:
+    """The engine `name` for a layer of a network.
 
-    ``"auto"`` is the fused core. The reference engine, some thousand times slower, is
-    used only when named.
+    Parameters
+    ----------
+    name : str
+        ``"auto"``: the fused core where the layer is the end of a sequential stack within its
+        limits, else ``"onnx"``, which takes every layer whose graph can be differentiated; or
+        a name of `available`. ``"onnx:cpu"``, ``"onnx:cuda"`` and the like name the provider as
+        well.
+    network : Network
+    layer : int
+        Number of the layer.
+    threads : int, optional
 
     Raises
     ------
@@ -63,18 +84,52 @@ def make(name: str, stack: Stack, threads: int | None = None) -> Engine:
     EngineUnavailable
         Not in this installation; the message says why.
     UnsupportedLayer
-        The stack does not fit; the message names an engine that could take it.
+        The layer does not fit; the message names an engine that could take it.
     """
     if name == "auto":
-        name = "cpu"
-    if name in _PLANNED:
-        raise EngineUnavailable(f"engine={name!r}: {_PLANNED[name]}; there are 'cpu', 'reference'")
-    if name not in _ENGINES:
-        raise InvalidArgument(f"engine={name!r}: must be one of 'auto', 'cpu', 'reference'")
-    module, cls = _ENGINES[name]
+        try:
+            return make("cpu", build_stack(network, layer), threads)
+        except UnsupportedLayer as error:
+            if available()["onnx"] is not None:
+                missing = f"{str(error).rsplit(';', 1)[0]}; pip install 'pyoip[ort]' to use"
+                raise UnsupportedLayer(f"{missing} engine 'onnx', which could take it") from None
+        name = "onnx"
+    kind, _, provider = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind == "onnx":
+        return _onnx(network, layer, threads, provider or None)
+    if kind in _STACK_ENGINES and not provider:
+        return make(kind, build_stack(network, layer), threads)
+    return make(name, None, threads)
+
+
+def _onnx(network: Network, layer: int, threads: int | None, provider: str | None) -> Engine:
     try:
-        made = getattr(importlib.import_module(f".{module}", __name__), cls)
-    except ImportError as error:
+        loaded = _load("onnx")
+    except EngineUnavailable as error:
+        raise EngineUnavailable(f"engine='onnx': {error}") from None
+    made: Engine = loaded.OnnxEngine(network, layer, threads, provider)
+    return made
+
+
+def make(name: str, stack: Stack | None, threads: int | None = None) -> Engine:
+    """The engine `name` for a sequential stack; ``"auto"`` is the fused core.
+
+    The reference engine, some thousand times slower, is used only when named. Errors are those
+    of `for_layer`.
+    """
+    name = "cpu" if name == "auto" else name
+    if name in _PLANNED:
+        raise EngineUnavailable(f"engine={name!r}: {_PLANNED[name]}; there are {_listed()}")
+    if name not in _STACK_ENGINES or stack is None:
+        raise InvalidArgument(f"engine={name!r}: must be one of {_listed()}")
+    module, cls = _STACK_ENGINES[name]
+    try:
+        made = getattr(_load(module), cls)
+    except EngineUnavailable as error:
         raise EngineUnavailable(f"engine={name!r}: {error}") from None
     engine: Engine = made(stack, threads)
     return engine
+
+
+def _listed() -> str:
+    return ", ".join(map(repr, _NAMES))

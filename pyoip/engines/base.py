@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
 from ..settings import Objective, Settings
-from ..stack import Stack
 
 Floats = NDArray[np.float32]
 Targets = NDArray[np.int32]
+Image = tuple[int, int, int]
 Progress = Callable[[int, int], object]  # (images done, images in all)
 
 # Why an ascent ended: the codes in Ascents.stops.
@@ -56,12 +56,17 @@ class Ascents:
 
 
 class Engine(Protocol):
-    """One stack, ready to compute. Images are float32 (B, C, H, W)."""
+    """One layer, ready to compute. Images are float32 (B, C, H, W)."""
 
-    name: ClassVar[str]
-    stack: Stack
+    @property
+    def name(self) -> str:
+        """What `pyoip.engines.for_layer` made it by."""
+        ...
 
-    def __init__(self, stack: Stack, threads: int | None = None) -> None: ...
+    @property
+    def saturates(self) -> bool:
+        """Whether the layer's activation function becomes so flat that its derivative is 0."""
+        ...
 
     def score(
         self, images: Floats, objective: Objective, progress: Progress | None = None
@@ -94,12 +99,12 @@ class Engine(Protocol):
         ...
 
 
-def as_images(stack: Stack, images: Any) -> Floats:
-    """`images` as contiguous float32 (B, C, H, W) of the stack's input shape."""
+def as_images(shape: Image, images: Any) -> Floats:
+    """`images` as contiguous float32 (B, C, H, W) of the network's (C, H, W)."""
     array = np.ascontiguousarray(images, dtype=np.float32)
-    if array.shape[1:] != stack.input_shape:
-        shape = ", ".join(map(str, stack.input_shape))
-        raise InvalidArgument(f"images of shape {array.shape}: must be (count, {shape})")
+    if array.shape[1:] != shape:
+        sides = ", ".join(map(str, shape))
+        raise InvalidArgument(f"images of shape {array.shape}: must be (count, {sides})")
     if not np.isfinite(array).all():
         raise InvalidArgument("images: hold NaN or infinite pixels; all must be finite")
     return array
@@ -109,3 +114,38 @@ def all_step_sizes(starts: Floats, settings: Settings, step_sizes: Floats | None
     """One step size per start image, (B,)."""
     sizes = settings.step_size if step_sizes is None else step_sizes
     return np.array(np.broadcast_to(np.float32(sizes), len(starts)))
+
+
+def as_targets(targets: Any, count: int, maps: int) -> Targets:
+    """`targets` as one map number for each of `count` images, each below `maps`."""
+    array = np.ascontiguousarray(targets, np.int32)
+    if array.shape != (count,):
+        raise InvalidArgument(
+            f"targets of shape {array.shape}: must hold one map for each of {count} images"
+        )
+    wrong = array[(array < 0) | (array >= maps)]
+    if len(wrong):
+        raise InvalidArgument(f"target {wrong[0]}: must be a map in 0 … {maps - 1}")
+    return array
+
+
+def report(progress: Progress | None, done: int, total: int) -> None:
+    """Tell how many images are done."""
+    if progress is not None:
+        progress(min(done, total), total)
+
+
+def untouched(starts: Floats, settings: Settings) -> Ascents:
+    """Ascents of which none has begun: NaN everywhere."""
+    count, shape = len(starts), starts.shape[1:]
+    nan = np.float32(np.nan)
+    return Ascents(
+        images=np.full((count, *shape), nan),
+        activations=np.full(count, nan),
+        preactivations=np.full(count, nan),
+        history=np.full((count, settings.steps + 1), nan),
+        snapshots=np.full((count, len(settings.snapshots), *shape), nan),
+        steps=np.zeros(count, np.int32),
+        woke=np.full(count, -1, np.int32),
+        stops=np.full(count, STOPS.index("interrupted"), np.uint8),
+    )

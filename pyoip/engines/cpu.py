@@ -53,6 +53,7 @@ class CpuEngine:
         check_limits(stack)
         _info()
         self.stack = stack
+        self.saturates = stack.saturates
         self.threads = default_threads(threads)
         self._core = self._make_core("exact")
 
@@ -71,17 +72,21 @@ class CpuEngine:
         self, images: Floats, objective: Objective, progress: Progress | None = None
     ) -> Floats:
         """See `Engine.score`."""
-        return self._core.score(as_images(self.stack, images), objective, self.threads, progress)
+        return self._core.score(
+            as_images(self.stack.input_shape, images), objective, self.threads, progress
+        )
 
     def activations(self, images: Floats, progress: Progress | None = None) -> Floats:
         """See `Engine.activations`."""
-        return self._core.activations(as_images(self.stack, images), self.threads, progress)
+        return self._core.activations(
+            as_images(self.stack.input_shape, images), self.threads, progress
+        )
 
     def gradient(
         self, images: Floats, targets: Targets, objective: Objective
     ) -> tuple[Floats, Floats]:
         """See `Engine.gradient`."""
-        images = as_images(self.stack, images)
+        images = as_images(self.stack.input_shape, images)
         return self._core.gradient(images, targets, objective, self.threads, None)
 
     def ascend(
@@ -106,7 +111,7 @@ class CpuEngine:
             "article": settings.method == "article",
             "snapshots": list(settings.snapshots),
         }
-        starts = as_images(self.stack, starts)
+        starts = as_images(self.stack.input_shape, starts)
         targets = np.ascontiguousarray(targets, np.int32)
         sizes = all_step_sizes(starts, settings, step_sizes)
         core = self._fast_core if settings.precision == "fast" else self._core

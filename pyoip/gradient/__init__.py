@@ -1,1 +1,23 @@
 """From a network to the graph of its gradient: another ONNX model, which any runtime executes."""
+
+from .step import (
+    Place,
+    activation_model,
+    ascent_model,
+    gradient_model,
+    locate,
+    score_model,
+    selection_model,
+    step_model,
+)
+
+__all__ = [
+    "Place",
+    "activation_model",
+    "ascent_model",
+    "gradient_model",
+    "locate",
+    "score_model",
+    "selection_model",
+    "step_model",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,12 @@ from .target import Measured, gates, write_maps, write_target
 
 if TYPE_CHECKING:
     from ..network import Network
+
+_SATURATING = frozenset(
+    """
+    Celu Elu Gelu HardSigmoid HardSwish Mish Selu Sigmoid Softplus Softsign Swish Tanh
+    """.split()  # noqa: SIM905 - a list of short words reads best as words
+)
 
 Dims = Sequence[int | str]
 
@@ -48,6 +55,28 @@ class Place:
     label: str
     graph: Graph
     reply: Response
+
+    @property
+    def saturates(self) -> bool:
+        """Tell whether the activation function becomes so flat that its derivative rounds to 0."""
+        return any(node.op in _SATURATING for node in self.reply.region)
+
+    @property
+    def size(self) -> int:
+        """Count the values of all tensors that the layer depends on, its own among them."""
+        nodes = needed(self.graph, [self.reply.after])
+        shapes = [self.graph.shapes.get(name, ()) for node in nodes for name in node.outputs]
+        return sum(math.prod(shape) for shape in shapes) + math.prod(self.network.input_shape)
+
+    @property
+    def work(self) -> int:
+        """Count the multiplications of all convolutions forward."""
+        total = 0
+        for node in needed(self.graph, [self.reply.conv.outputs[0]]):
+            if node.op == "Conv":
+                kernel = self.graph.constants[node.inputs[1]].size
+                total += kernel * math.prod(self.graph.shapes[node.outputs[0]][2:])
+        return total
 
     @property
     def gates(self) -> bool:
@@ -186,6 +215,18 @@ def ascent_model(place: Place, settings: Settings) -> onnx.ModelProto:
         "slope": (slope, ["B"]),
     }
     return _finish(place, tape, inputs, outputs)
+
+
+def selection_model(place: Place) -> onnx.ModelProto:
+    """Return the graph that picks the images ``index`` (K,) int64 out of what an ascent holds."""
+    tape = Tape(place.graph)
+    dims = _dims(_image(place, "NCHW"))
+    few: Dims = ["K", *dims[1:]]
+    names = ("image", "velocity", "gradient", "best")
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name in names]
+    inputs.append(helper.make_tensor_value_info("index", TensorProto.INT64, ["K"]))
+    chosen = {f"next_{n}": (tape.emit("Gather", n, "index", axis=0), few) for n in names}
+    return _finish(place, tape, inputs, chosen)
 
 
 def _merit(tape: Tape, place: Place, objective: Objective, found: Measured) -> str:

@@ -16,7 +16,7 @@ from .ops import ACTIVATIONS, ARITHMETIC, NORMALISATIONS, PASSED, POOLS
 
 Image = tuple[int, int, int]
 
-GRAPH_ENGINE = "engine 'onnx', which this version does not have, could take it"
+GRAPH_ENGINE = "engine 'onnx' could take it"
 
 _FLOATS = frozenset(("float32", "float16", "float64", "bfloat16"))
 
