@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         ModelError,
         PyoipError,
         UnsupportedLayer,
+        UnsupportedOperator,
     )
     from .fluctuations import Fluctuations, start_images
+    from .gradient import export_step
     from .network import Network, load
     from .result import Result, load_result
     from .settings import Constraint, Settings
@@ -38,7 +40,9 @@ _HOMES = {
         "ModelError",
         "PyoipError",
         "UnsupportedLayer",
+        "UnsupportedOperator",
     ),
+    "gradient": ("export_step",),
     "fluctuations": ("Fluctuations", "start_images"),
     "network": ("Network", "load"),
     "result": ("Result", "load_result"),
@@ -52,6 +56,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "score",
     "activations",
     "start_images",
+    "export_step",
     "load_result",
     "Network",
     "Result",
@@ -61,6 +66,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "PyoipError",
     "ModelError",
     "UnsupportedLayer",
+    "UnsupportedOperator",
     "InvalidArgument",
     "DataError",
     "EngineUnavailable",

@@ -204,7 +204,7 @@ def score(
     Settings(objective=objective)
     target, maps = network.select(layer)
     core = for_layer(engine, network, target.number, threads)
-    return core.score(as_floats("images", images), objective)[:, maps]
+    return core.score(as_floats("images", network.planes(images)), objective)[:, maps]
 
 
 def activations(
@@ -227,7 +227,7 @@ def activations(
     network = load(model, input_shape=input_shape)
     target, maps = network.select(layer)
     core = for_layer(engine, network, target.number, threads)
-    return core.activations(as_floats("images", images))[:, maps]
+    return core.activations(as_floats("images", network.planes(images)))[:, maps]
 
 
 def _run(
@@ -358,4 +358,6 @@ def _gathered(
         engine=job.engine.name,
         timing=timing,
         version=version("pyoip"),
+        scaling=str(job.network.scaling),
+        layout=job.network.layout,
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import numpy as np
 
 from .data import Bytes
 from .errors import ModelError
+from .files import replacing
 
 if TYPE_CHECKING:
     import onnx
@@ -33,17 +33,6 @@ VERIFIED_IMAGES = 500
 BATCH = 500
 
 Maxima = dict[str, dict[str, dict[str, list[float]]]]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Temporary path beside `path`; takes its place only when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def unit_pixels(images: torch.Tensor) -> torch.Tensor:

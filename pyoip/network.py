@@ -14,12 +14,13 @@ import hashlib
 import operator
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import ModelProto
+from onnx.external_data_helper import load_external_data_for_model
 
 from .errors import InvalidArgument, ModelError
 from .graph.build import build_graph
@@ -30,6 +31,7 @@ from .graph.metadata import read_maxima, read_metadata
 from .graph.module import SOURCE as MODULE_SOURCE
 from .graph.module import export_module, is_module
 from .graph.node import Graph, Node, Pair, fail, plain, quote
+from .graph.scaling import Scaling, make_scaling, own_layout, scaled
 from .graph.select import find_layer, parse_maps, split_spec
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ class Network:
         The model's own notes (ONNX ``metadata_props``).
     sha256 : str
         Of the serialized model.
+    scaling : Scaling
+        How an image's numbers become what the model takes.
     graph : Graph
         Plain nodes, constants and shapes that the layers depend on, free of ONNX types.
     """
@@ -108,7 +112,9 @@ class Network:
     layers: tuple[Layer, ...]
     metadata: dict[str, str]
     sha256: str
+    scaling: Scaling
     graph: Graph = field(repr=False)
+    _proto: ModelProto | None = field(repr=False, default=None)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -119,6 +125,27 @@ class Network:
     def layout(self) -> str:
         """Return the meaning of the axes of the model's own input: ``"NCHW"``, ``"NHWC"``."""
         return self.graph.layout
+
+    def planes(self, images: Any) -> Any:
+        """Return images (…, C, H, W); those in the model's own layout are brought to it."""
+        return own_layout(images, self.layout, self.input_shape)
+
+    def original(self) -> ModelProto:
+        """Return the model as it was given, read again where it has a file.
+
+        Raises
+        ------
+        ModelError
+            The file is gone or has changed.
+        """
+        if self._proto is not None:
+            return self._proto
+        data = read_file(Path(self.source), self.source)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise fail(self.source, "has changed since it was loaded", "load it again")
+        model = parse(data, self.source)
+        load_external_data_for_model(model, str(Path(self.source).parent))
+        return model
 
     def layer(self, spec: int | str) -> Layer:
         """Return the layer that `spec`, a number from 1 or a name, asks for.
@@ -183,7 +210,10 @@ class Network:
         Returns
         -------
         float32 array of shape (maps,), or None
+            None also where the images are scaled otherwise than the model's metadata says.
         """
+        if self.scaling != make_scaling(None, None, None, self.metadata, self.input_shape[0]):
+            return None
         table = read_maxima(self.metadata, self.source, [item.maps for item in self.layers])
         values = table.get((layer, constraint, objective))
         return None if values is None else values.copy()
@@ -192,6 +222,7 @@ class Network:
         channels, height, width = self.input_shape
         title = f"{self.name}: input {channels} x {height} x {width}"
         title += "" if self.layout == "NCHW" else f" (the model's own layout is {self.layout})"
+        title += "" if self.scaling.neutral else f", {self.scaling}"
         return title + "\n" + _table(self.layers)
 
 
@@ -223,7 +254,14 @@ def _row(layer: Layer) -> tuple[str, ...]:
 # --- loading ---------------------------------------------------------------------------------
 
 
-def load(model: Any, *, input_shape: Image | None = None) -> Network:
+def load(
+    model: Any,
+    *,
+    input_shape: Image | None = None,
+    pixels: tuple[float, float] | None = None,
+    mean: float | tuple[float, ...] | None = None,
+    std: float | tuple[float, ...] | None = None,
+) -> Network:
     """Load a network, check it, and list its convolution layers.
 
     Parameters
@@ -234,6 +272,14 @@ def load(model: Any, *, input_shape: Image | None = None) -> Network:
     input_shape : (C, H, W), optional
         Size of the images in pixels; needed only where the model leaves it open, as torch modules
         do. The default takes what the model fixes.
+    pixels : (low, high), optional
+        What black and white are in the numbers that the model takes: ``(0, 255)``, ``(-1, 1)``.
+        pyoip's images are 0 to 1 (or standardised) whatever the model takes. The default is
+        what the model's metadata says (``pyoip.pixels`` or ONNX's ``Image.NominalPixelRange``),
+        else 0 and 1.
+    mean, std : float or one per channel, optional
+        What is subtracted from pixels, and what they are divided by then, as torchvision's
+        ``Normalize`` does; default 0 and 1.
 
     Raises
     ------
@@ -241,7 +287,7 @@ def load(model: Any, *, input_shape: Image | None = None) -> Network:
         Not a model, damaged, or without convolution layers that can be listed. One line that
         names the model, the node, and the remedy.
     InvalidArgument
-        `model` is of another type, or `input_shape` contradicts the model.
+        `model` is of another type, `input_shape` contradicts the model, or the scaling is none.
 
     Example
     -------
@@ -249,9 +295,22 @@ def load(model: Any, *, input_shape: Image | None = None) -> Network:
     >>> print(pyoip.load("mnist").input_shape)
     (1, 28, 28)
     """
+    scaling = (pixels, mean, std)
     if isinstance(model, Network):
+        if scaling != (None, None, None):
+            raise InvalidArgument("pixels, mean and std belong to the first load of a model")
         return model
-    shape = _checked_shape(input_shape)
+    network = _loaded(model, _checked_shape(input_shape))
+    chosen = make_scaling(*scaling, network.metadata, network.input_shape[0])
+    return network if chosen.neutral else _rescaled(network, chosen)
+
+
+def _rescaled(network: Network, scaling: Scaling) -> Network:
+    graph = scaled(network.graph, scaling)
+    return replace(network, scaling=scaling, graph=graph, layers=_layers(graph))
+
+
+def _loaded(model: Any, shape: Image | None) -> Network:
     if isinstance(model, ModelProto):
         return _guarded("<ModelProto>", lambda: _from_proto(model, shape))
     if is_module(model):
@@ -299,6 +358,7 @@ class _Origin:
     source: str
     folder: Path | None
     sha256: str
+    proto: ModelProto | None = None
 
 
 def _from_file(path: Path, shape: Image | None) -> Network:
@@ -314,13 +374,14 @@ def _from_proto(model: ModelProto, shape: Image | None) -> Network:
     sha256 = hashlib.sha256(serialize(model, source)).hexdigest()
     given = model.graph.name
     name = given if isinstance(given, str) and usable(given) else "model"
-    return _network(model, _Origin(name, source, None, sha256), shape)
+    return _network(model, _Origin(name, source, None, sha256, model), shape)
 
 
 def _from_module(module: Any, shape: Image | None) -> Network:
     model = export_module(module, shape)
     sha256 = hashlib.sha256(serialize(model, MODULE_SOURCE)).hexdigest()
-    return _network(model, _Origin(type(module).__name__, MODULE_SOURCE, None, sha256), shape)
+    origin = _Origin(type(module).__name__, MODULE_SOURCE, None, sha256, model)
+    return _network(model, origin, shape)
 
 
 def _network(model: ModelProto, origin: _Origin, shape: Image | None) -> Network:
@@ -333,7 +394,17 @@ def _network(model: ModelProto, origin: _Origin, shape: Image | None) -> Network
     read_maxima(metadata, source, [layer.maps for layer in layers])
     dims = dict(zip(graph.layout, graph.shapes[graph.image], strict=True))
     size = (dims["C"], dims["H"], dims["W"])
-    return Network(origin.name, source, size, layers, metadata, origin.sha256, graph)
+    return Network(
+        origin.name,
+        source,
+        size,
+        layers,
+        metadata,
+        origin.sha256,
+        Scaling(),
+        graph,
+        origin.proto,
+    )
 
 
 def _layers(graph: Graph) -> tuple[Layer, ...]:

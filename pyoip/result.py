@@ -54,6 +54,7 @@ _RUNS_LAYOUT = {
     "candidates": ("int64", "nk"),
 }
 _PLAIN = ("network", "sha256", "layer", "layer_name", "engine", "version")
+_ADDED = {"scaling": "pixels 0 to 1", "layout": "NCHW"}  # what the first version did not write
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +129,10 @@ class Result:
         Seconds, by phase.
     version : str
         Of pyoip.
+    scaling : str
+        How images became what the network takes; see `pyoip.load`.
+    layout : str
+        Order of the axes that the network itself takes, ``"NCHW"`` or ``"NHWC"``.
     """
 
     network: str
@@ -156,10 +161,17 @@ class Result:
     engine: str
     timing: Mapping[str, float]
     version: str
+    scaling: str = _ADDED["scaling"]
+    layout: str = _ADDED["layout"]
 
     def __len__(self) -> int:
         """Count of maps."""
         return len(self.maps)
+
+    @property
+    def own_images(self) -> Array:
+        """The OIPs with their axes in the network's own order, as (n, H, W, C) for NHWC."""
+        return np.transpose(self.images, ["NCHW".index(letter) for letter in self.layout])
 
     def counts(self) -> dict[str, int]:
         """Return how many maps got which verdict; verdicts that none got are left out."""
@@ -275,7 +287,7 @@ class Result:
 
     def as_dict(self) -> Document:
         """Return all but the arrays of images as plain data, ready for JSON (NaN becomes None)."""
-        plain = {name: getattr(self, name) for name in _PLAIN}
+        plain = {name: getattr(self, name) for name in (*_PLAIN, *_ADDED)}
         fluctuations = None if self.fluctuations is None else asdict(self.fluctuations)
         return {
             **plain,
@@ -391,6 +403,8 @@ def _from_parts(document: Document, arrays: dict[str, Array]) -> Result:
         fluctuations = Fluctuations(**tuples)
     return Result(
         **{name: document[name] for name in _PLAIN},
+        scaling=str(document.get("scaling", _ADDED["scaling"])),
+        layout=str(document.get("layout", _ADDED["layout"])),
         **own,
         verdicts=verdicts,
         runs=Runs(**runs),

@@ -107,7 +107,7 @@ class Job:
         if isinstance(start, Result):
             images = self._continued(start)[:, None]
         else:
-            images = self._arranged(as_floats("start", start))
+            images = self._arranged(as_floats("start", self.network.planes(start)))
         deviation = images.astype(np.float64).reshape(-1, self.pixels).std(axis=1)
         if self.settings.constraint.kind == "standardize" and not (deviation > 0).all():
             raise InvalidArgument(
@@ -164,7 +164,7 @@ class Job:
                 else None
             )
             return unknown if maxima is None else maxima[self.maps]
-        images = as_floats("compare", compare)
+        images = as_floats("compare", self.network.planes(compare))
         if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
             raise InvalidArgument(
                 f"compare: images of shape {images.shape}; must be (count, "

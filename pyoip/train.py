@@ -17,7 +17,8 @@ import numpy as np
 
 from .data import Bytes, load_dataset
 from .errors import EngineUnavailable, InvalidArgument
-from .export import Maxima, facts, map_maxima, replacing, write_onnx
+from .export import Maxima, facts, map_maxima, write_onnx
+from .files import replacing
 from .training import Epoch, Training, TrainSettings
 
 REQUIRED = ("torch", "onnxscript", "onnxruntime")

@@ -24,7 +24,8 @@ import numpy as np
 
 from .data import CLASSES, DATASETS, Bytes
 from .errors import DataError, InvalidArgument
-from .export import accuracy, replacing, unit_pixels
+from .export import accuracy, unit_pixels
+from .files import replacing
 
 if TYPE_CHECKING:
     import torch

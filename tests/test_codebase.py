@@ -22,8 +22,8 @@ PACKAGE = ROOT / "pyoip"
 # The way of the data: a room imports only from rooms before it. Packages count as one room.
 ROOMS = tuple(
     """
-    errors progress settings activation graph network stack gradient _cpu fluctuations reference
-    bounds engines canvas figures evolution summary folder result starts climb ascent
+    errors files progress settings activation graph network stack gradient _cpu fluctuations
+    reference bounds engines canvas figures evolution summary folder result starts climb ascent
     data export training train console options cli __main__
     """.split()  # noqa: SIM905 - a list of 30 short words reads best as words
 )

@@ -24,6 +24,7 @@ from test_network import (
 )
 from torch import nn
 
+from pyoip import reference
 from pyoip.activation import FUNCTIONS, KINDS
 from pyoip.errors import InvalidArgument, UnsupportedLayer
 from pyoip.network import Network, load
@@ -130,7 +131,7 @@ def test_stranger_is_computed_as_onnxruntime_does(name: str) -> None:
 def test_stranger_that_is_no_stack(name: str, layer: int, message: str) -> None:
     with pytest.raises(UnsupportedLayer, match=message) as error:
         build_stack(load(STRANGERS / f"{name}.onnx"), layer)
-    assert "engine 'onnx', which this version does not have" in str(error.value)
+    assert "engine 'onnx' could take it" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -396,6 +397,21 @@ def test_layer_before_average_pooling_keeps_its_activation() -> None:
     assert build_stack(load(build(nodes, [conv()])), 1).layers[0].activation.kind == "none"
 
 
+def test_scaling_before_the_first_convolution_is_folded(rng: np.random.Generator) -> None:
+    nodes = [
+        node("Sub", "x two", "i"),
+        node("Div", "i three", "j"),
+        node("Conv", "j w", "c"),
+        node("Relu", "c", "r"),
+    ]
+    plain = build([node("Conv", "x w", "c"), node("Relu", "c", "r")], [conv()])
+    model = build(nodes, [conv(), constant("two", 2), constant("three", 3)])
+    images = rng.standard_normal((4, 1, 12, 12))
+    exact = reference.activations(build_stack(load(plain), 1), (images - 2) / 3)
+    found = reference.activations(build_stack(load(model), 1), images)
+    np.testing.assert_allclose(found, exact, atol=1e-6)
+
+
 # --- what is refused ---------------------------------------------------------------------------
 
 MORE = [
@@ -403,6 +419,7 @@ MORE = [
     conv(2, "w2", 2),
     constant("two", 2),
     constant("each", np.ones((1, 2, 10, 10))),
+    constant("all", np.arange(144.0).reshape(12, 12)),
     constant("ones", [1, 1]),
     constant("slopes", [[[0.1]], [[0.2]]]),
     constant("pads", [0, 0, 1, 1, 0, 0, 1, 1], np.int64),
@@ -414,8 +431,11 @@ MORE = [
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ([node("Mul", "x two", "i"), node("Conv", "i w", "c")], r"'i_node' \(Mul\) changes the im"),
-        ([node("Add", "x two", "i"), node("Conv", "i w", "c")], r"\(Add\) changes the image"),
+        ([node("Mul", "x all", "i"), node("Conv", "i w", "c")], r"'i_node' \(Mul\) changes the im"),
+        (
+            [node("Add", "x two", "i"), node("Conv", "i w", "c", pads=[1, 1, 1, 1])],
+            r"'c_node' \(Conv\) pads an image that is shifted before, by other than zeros",
+        ),
         ([node("Relu", "x", "i"), node("Conv", "i w", "c")], r"\(Relu\) changes the image"),
         (
             [node("Pad", "x pads two", "i"), node("Conv", "i w", "c")],
@@ -466,7 +486,7 @@ def refuse(nodes: list[onnx.NodeProto], layer: int, message: str) -> None:
     network = load(build(nodes, MORE))
     with pytest.raises(UnsupportedLayer, match=message) as error:
         build_stack(network, layer)
-    assert "engine 'onnx', which this version does not have, could take it" in str(error.value)
+    assert "engine 'onnx' could take it" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -596,4 +616,4 @@ def test_beyond_the_limits(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UnsupportedLayer, match=message) as error:
         check_limits(plain_stack(**changes))
     assert "layer conv9: " in str(error.value)
-    assert "engine 'reference' can take it" in str(error.value)
+    assert "engines 'onnx' and 'reference' can take it" in str(error.value)

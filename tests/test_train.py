@@ -16,7 +16,7 @@ import onnx
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pyoip import export, train, training
+from pyoip import export, files, train, training
 from pyoip.data import load_dataset
 from pyoip.errors import DataError, EngineUnavailable, InvalidArgument, ModelError
 
@@ -321,8 +321,8 @@ def test_killed_write_leaves_the_old_file_intact(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"the old file")
     code = (
-        "import os, sys, pathlib, pyoip.export as e\n"
-        "with e.replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "import os, sys, pathlib, pyoip.files as f\n"
+        "with f.replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_bytes(b'half')\n"
         "    os._exit(9)\n"
     )
@@ -336,7 +336,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     path.write_bytes(b"the old file")
 
     def fail() -> None:
-        with export.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             temporary.write_bytes(b"half")
             raise OSError("disk full")
 
@@ -344,7 +344,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
         fail()
     assert path.read_bytes() == b"the old file"
     assert list(tmp_path.iterdir()) == [path]
-    with export.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(b"whole")
     assert path.read_bytes() == b"whole"
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto
 
 from ..errors import EngineUnavailable, UnsupportedLayer
 from ..fluctuations import default_threads
@@ -87,7 +86,7 @@ def provider_named(name: str | None) -> str:
 class Runner:
     """One derived graph in ONNX Runtime, its images kept where the provider computes."""
 
-    def __init__(self, model: ModelProto, provider: str, threads: int, label: str) -> None:
+    def __init__(self, model: Any, provider: str, threads: int, label: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -252,12 +251,16 @@ class OnnxEngine:
         held = {"image": image, "velocity": nothing, "gradient": nothing, "best": image}
         merits = np.full(count, -np.inf, np.float32)
         for t in range(s.steps + 1):
-            vectors = {"step_size": batch.size.astype(np.float32), "best_merit": merits, "map": maps}
-            if t == 0:
-                vectors["step_size"] = np.zeros(count, np.float32)
+            size = batch.size if t else np.zeros(count)
+            vectors: dict[str, NDArray[Any]] = {
+                "step_size": size.astype(np.float32),
+                "best_merit": merits,
+                "map": maps,
+            }
             if s.smooth:
-                vectors["blur"] = np.full((), t > 0 and t % s.smooth == 0, np.float32)
-            found = runner.run({**held, **{n: runner.put(v) for n, v in vectors.items()}})
+                vectors["blur"] = np.array(float(t > 0 and t % s.smooth == 0), np.float32)
+            put = {name: runner.put(vector) for name, vector in vectors.items()}
+            found = runner.run({**held, **put})
             seen = Seen(*(found[n] for n in ("activation", "preactivation", "merit", "slope")))
             going = batch.see(t, seen)
             if t in s.snapshots:

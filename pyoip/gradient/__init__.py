@@ -1,5 +1,6 @@
 """From a network to the graph of its gradient: another ONNX model, which any runtime executes."""
 
+from .export import export_step
 from .step import (
     Place,
     activation_model,
@@ -15,6 +16,7 @@ __all__ = [
     "Place",
     "activation_model",
     "ascent_model",
+    "export_step",
     "gradient_model",
     "locate",
     "score_model",

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.affine import affine, spread
 from ..graph.node import Graph, Node, Shape
-from ..graph.ops import PASSED
 from ..graph.response import Response
 from ..settings import Objective
 from .derive import write_backward, write_forward
@@ -168,55 +168,21 @@ def _folded(graph: Graph, reply: Response) -> Folded | None:
     shift = np.zeros(count)
     if len(reply.conv.inputs) > 2 and reply.conv.inputs[2]:
         shift = shift + graph.constants[reply.conv.inputs[2]]
-    tensor = reply.conv.outputs[0]
     for node in reply.chain:
-        step = _affine(graph, node, tensor, count)
+        step = affine(node, graph, count)
         if step is None:
             return None
         gain, extra = step
         weights, shift = weights * gain[:, None, None, None], shift * gain + extra
-        tensor = node.outputs[0]
     with np.errstate(over="ignore"):
         finite = np.isfinite(weights.astype(np.float32)).all() and np.isfinite(shift).all()
     return Folded(weights, shift) if finite else None
 
 
-def _affine(
-    graph: Graph, node: Node, tensor: str, maps: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Return (gain, shift), one value per map each, of a node between convolution and function."""
-    one, zero = np.ones(maps), np.zeros(maps)
-    if node.op in PASSED:
-        return one, zero
-    if node.op == "BatchNormalization":
-        gain, shift, mean, variance = (
-            np.asarray(graph.constants[name], np.float64) for name in node.inputs[1:5]
-        )
-        gain = gain / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-        return gain, shift - mean * gain
-    first = node.inputs[0] == tensor
-    value = None
-    if node.op in ("Add", "Sub", "Mul", "Div") and (first or node.op != "Div"):
-        value = _per_map(graph.constants[node.inputs[1 if first else 0]], maps)
-    if value is None:
-        return None
-    if node.op in ("Mul", "Div"):
-        return (value if node.op == "Mul" else 1 / value), zero
-    sign = -1 if node.op == "Sub" else 1
-    return (one, sign * value) if first else (sign * one, value)
-
-
-def _per_map(array: np.ndarray[Any, Any], maps: int) -> np.ndarray[Any, Any] | None:
-    """Return a constant beside (N, maps, h, w) as (maps,), or None if it differs by position."""
-    shape = (1,) * (4 - array.ndim) + array.shape
-    if len(shape) != 4 or (shape[0], *shape[2:]) != (1, 1, 1) or shape[1] not in (1, maps):
-        return None
-    return np.broadcast_to(np.asarray(array, np.float64).reshape(-1), (maps,))
-
-
 def _one_value_a_map(graph: Graph, reply: Response, maps: int) -> bool:
     names = [name for node in reply.region for name in node.inputs if name in graph.constants]
-    return all(_per_map(graph.constants[name], maps) is not None for name in names)
+    constants = [graph.constants[name] for name in names]
+    return all(spread(array, list(array.shape), maps) is not None for array in constants)
 
 
 # --- the activation function -------------------------------------------------------------------

@@ -10,9 +10,11 @@ import numpy as np
 
 from ..activation import KINDS, Activation, activation
 from ..errors import UnsupportedLayer
-from .layers import consumers
+from .affine import Values, affine
+from .layers import bias_add
 from .node import Graph, Node, Pair, Quad, quote
-from .ops import ACTIVATIONS, ARITHMETIC, NORMALISATIONS, PASSED, POOLS
+from .ops import ACTIVATIONS, PASSED, POOLS
+from .response import response
 
 Image = tuple[int, int, int]
 
@@ -74,6 +76,8 @@ class Walk:
         The layers so far.
     pads : (top, left, bottom, right)
         Of Pad nodes that wait for the next convolution.
+    gain, shift : float64 (C,) or None
+        What the image is multiplied by and shifted by before the first convolution.
     """
 
     graph: Graph
@@ -81,6 +85,8 @@ class Walk:
     image_shape: Image
     drafts: list[Draft] = field(default_factory=list)
     pads: Quad = (0, 0, 0, 0)
+    gain: Values | None = None
+    shift: Values | None = None
 
     def to(self, target: Node) -> list[Draft]:
         """Return the layers from the image to the convolution `target`, the last of them."""
@@ -118,6 +124,8 @@ class Walk:
             self._pad(node)
         elif any(self.pads):
             raise self._refuse(node, "follows a Pad; only a convolution may")
+        elif not self.drafts and affine(node, self.graph, self.image_shape[0]) is not None:
+            self._rescale(node)
         elif not self.drafts:
             raise self._refuse(node, "changes the image before the first convolution")
         elif node.op in ("Add", "BatchNormalization"):
@@ -140,8 +148,23 @@ class Walk:
         if window.dilation != (1, 1):
             raise self._refuse(node, f"has dilations {list(window.dilation)}; must be [1, 1]")
         shape = self.drafts[-1].pooled_shape if self.drafts else self.image_shape
-        self.drafts.append(Draft(node, self.graph, self.pads, shape))
+        draft = Draft(node, self.graph, self.pads, shape)
+        self.drafts.append(draft)
         self.pads = (0, 0, 0, 0)
+        if len(self.drafts) == 1 and self.gain is not None and self.shift is not None:
+            if self.shift.any() and any(draft.pads):
+                raise self._refuse(
+                    node, "pads an image that is shifted before, by other than zeros"
+                )
+            draft.bias += np.einsum("mchw,c->m", draft.weights, self.shift)
+            draft.weights *= self.gain[:, None, None]
+
+    def _rescale(self, node: Node) -> None:
+        """Take a multiplication or shift of the image, one value per channel."""
+        gain, shift = affine(node, self.graph, self.image_shape[0]) or (1.0, 0.0)
+        ones = np.ones(self.image_shape[0])
+        self.gain = gain * (ones if self.gain is None else self.gain)
+        self.shift = gain * (0 * ones if self.shift is None else self.shift) + shift
 
     def _pass(self, node: Node) -> None:
         """Check that a node that stands for nothing really does."""
@@ -171,26 +194,15 @@ class Walk:
         draft = self.drafts[-1]
         if draft.activation is not None or draft.pool is not None:
             raise self._refuse(node, "comes after the activation or pooling; must come before")
-        if node.op == "BatchNormalization":
-            self._normalise(node, draft)
-            return
-        value = _per_map(node, self.graph, len(draft.bias))
-        if value is None:
-            raise self._refuse(node, "adds something other than one value per map")
-        draft.bias += value
-
-    def _normalise(self, node: Node, draft: Draft) -> None:
-        attributes = node.attributes
-        if attributes.get("training_mode", 0) or attributes.get("spatial", 1) != 1:
+        found = affine(node, self.graph, len(draft.bias))
+        if found is None and node.op == "BatchNormalization":
             raise self._refuse(node, "normalises by batch or by position; must be for inference")
-        constants = [self.graph.constants.get(name) for name in node.inputs[1:5]]
-        if any(array is None for array in constants):
-            raise self._refuse(node, "has statistics that are not constant")
-        gain, shift, mean, variance = (np.array(array, np.float64) for array in constants)
+        if found is None:
+            raise self._refuse(node, "adds something other than one value per map")
+        gain, shift = found
         with np.errstate(all="ignore"):  # the sum is checked when the layer is finished
-            gain = gain / np.sqrt(variance + attributes.get("epsilon", 1e-5))
             draft.weights *= gain[:, None, None, None]
-            draft.bias = (draft.bias - mean) * gain + shift
+            draft.bias = draft.bias * gain + shift
 
     def _activate(self, node: Node) -> None:
         draft = self.drafts[-1]
@@ -219,40 +231,18 @@ class Walk:
 
     def _follow_target(self) -> None:
         """Take what follows the target convolution, up to its activation."""
-        users = consumers(self.graph)
-        node = self._next(users.get(self.drafts[-1].node.outputs[0], []))
-        while node is not None and node.op not in ACTIVATIONS:
+        reply = response(self.graph, self.drafts[-1].node)
+        for node in reply.chain:
             if node.op in PASSED:
                 self._pass(node)
-            elif node.op == "MaxPool":
-                return self._behind_pool(node, users)
-            elif node.op == "BatchNormalization" or self._adds_constant(node):
+            elif node.op == "BatchNormalization" or bias_add(node, self.graph):
                 self._affine(node)
-            elif node.op in NORMALISATIONS or (node.op in ARITHMETIC and node.op != "Add"):
-                raise self._refuse(node, "changes the maps before their activation")
             else:
-                return None
-            node = self._next(users.get(node.outputs[0], []))
-        return None if node is None else self._activate(node)
-
-    def _behind_pool(self, node: Node, users: Mapping[str, list[Node]]) -> None:
-        """Take an activation behind max pooling, with which it commutes."""
-        behind = [user for user in users.get(node.outputs[0], []) if user.op in ACTIVATIONS]
-        found = _activation(behind[0], self.graph.constants) if len(behind) == 1 else None
-        if found is not None and found.rises:
-            self.drafts[-1].activation = found
-
-    def _adds_constant(self, node: Node) -> bool:
-        return node.op == "Add" and any(name in self.graph.constants for name in node.inputs)
-
-    def _next(self, nodes: list[Node]) -> Node | None:
-        """Return the one node that decides what the activation is, if any."""
-        if len(nodes) == 1:
-            return nodes[0]
-        if any(node.op in ("Mul", "Div") for node in nodes):
-            raise self._refuse(nodes[0], "is part of an activation made of several nodes")
-        found = [node for node in nodes if node.op in ACTIVATIONS]
-        return found[0] if len(found) == 1 else None
+                raise self._refuse(node, "changes the maps before their activation")
+        if len(reply.region) > 1:
+            raise self._refuse(reply.region[0], "is part of an activation made of several nodes")
+        for node in reply.region:
+            self._activate(node)
 
 
 def _activation(node: Node, constants: Mapping[str, Any]) -> Activation | None:
@@ -264,15 +254,3 @@ def _activation(node: Node, constants: Mapping[str, Any]) -> Activation | None:
     slope = node.attributes.get("alpha")
     known = KINDS.get(node.op)
     return activation(known, None if slope is None else float(slope)) if known else None
-
-
-def _per_map(node: Node, graph: Graph, maps: int) -> np.ndarray[Any, Any] | None:
-    """Return the constant that an Add adds as (maps,) values, or None if it differs by position."""
-    value = next(graph.constants[name] for name in node.inputs if name in graph.constants)
-    shape = list(value.shape)
-    if node.attributes.get("broadcast") and "axis" in node.attributes:  # before opset 7
-        shape += [1] * (4 - int(node.attributes["axis"]) - len(shape))
-    shape = [1] * (4 - len(shape)) + shape
-    if len(shape) != 4 or [shape[0], *shape[2:]] != [1, 1, 1] or shape[1] not in (1, maps):
-        return None
-    return np.broadcast_to(np.array(value, np.float64).reshape(-1), (maps,))
