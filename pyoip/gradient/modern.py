@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from ..graph.build import build_graph
 from ..graph.node import Graph, Node, fail, plain
+from .legacy import to_seven
 
 OPSET = 18
 """Operator set that is written: the oldest in which everything that is needed can be said."""
@@ -36,6 +37,8 @@ def modern(graph: Graph, source: str) -> Graph:
     ModelError
         The onnx package cannot bring the network to that version.
     """
+    if any(node.opset < 7 for node in graph.nodes):
+        graph = to_seven(graph)
     model = to_proto(graph)
     if model.opset_import[0].version < OPSET:
         try:

@@ -187,7 +187,7 @@ def _as_array(value: Operand) -> np.ndarray[Any, Any]:
         return np.ascontiguousarray(value) if value.ndim else value
     if isinstance(value, bool | np.bool_):
         return np.array(value)
-    if isinstance(value, float):
+    if isinstance(value, float | np.floating):
         return np.array(value, np.float32)
     return np.array(value, np.int64)
 

@@ -1,4 +1,4 @@
-"""Functions of one value, and arithmetic between tensors, position by position."""
+"""Arithmetic and choices between tensors, position by position."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ def identity(at: At) -> list[str | None]:
     return [at.grad]
 
 
-@operator("Relu")
-def relu(at: At) -> list[str | None]:
-    alive = at.emit("Greater", at.y(), 0.0)
-    return [at.emit("Where", alive, at.grad, 0.0)]
-
-
 @operator("Add")
 def add(at: At) -> list[str | None]:
     return [at.sum_to(at.grad, 0), at.sum_to(at.grad, 1)]
@@ -27,9 +21,3 @@ def mul(at: At) -> list[str | None]:
     first = at.emit("Mul", at.grad, at.x(1))
     second = at.emit("Mul", at.grad, at.x(0))
     return [at.sum_to(first, 0), at.sum_to(second, 1)]
-
-
-@operator("Sigmoid")
-def sigmoid(at: At) -> list[str | None]:
-    slope = at.emit("Mul", at.y(), at.emit("Sub", 1.0, at.y()))
-    return [at.emit("Mul", at.grad, slope)]
