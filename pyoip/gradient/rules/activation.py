@@ -12,7 +12,19 @@ import math
 import numpy as np
 
 from ..operators import operator
-from ..tape import At
+from ..tape import At, Tape
+
+_STEEP = 2.0**126
+"""Brings the smallest normal number to 1."""
+
+
+def alive(tape: Tape, y: str) -> str:
+    """Write 1 where `y` is above 0, else 0.
+
+    A hard sigmoid this steep is a step, and ONNX Runtime computes it, and the product with it,
+    without leaving the blocked layout of convolutions; Greater with Where takes ten times as long.
+    """
+    return tape.emit("HardSigmoid", y, alpha=_STEEP, beta=0.0)
 
 
 def _chain(at: At, slope: str) -> list[str | None]:
@@ -31,8 +43,7 @@ def _above(at: At, limit: float, slope: str) -> list[str | None]:
 
 @operator("Relu")
 def relu(at: At) -> list[str | None]:
-    alive = at.emit("Greater", at.y(), 0.0)
-    return [at.emit("Where", alive, at.grad, 0.0)]
+    return [at.emit("Mul", at.grad, alive(at.tape, at.y()))]
 
 
 @operator("LeakyRelu")
