@@ -1,4 +1,4 @@
-"""The command line: ``pyoip layers``, ``ascend``, ``train`` and ``info``.
+"""The command line: ``pyoip layers``, ``ascend``, ``export-step``, ``train`` and ``info``.
 
 What a command computes is imported when it runs, so that ``pyoip --help`` is quick.
 """
@@ -85,11 +85,16 @@ def _print_json(document: dict[str, Any]) -> None:
 
 
 @app.command(epilog="Example:  pyoip layers mnist")
-def layers(model: o.Model, json: o.Json = False) -> None:
+def layers(
+    model: o.Model,
+    json: o.Json = False,
+    input_shape: o.InputShape = None,
+    pixels: o.Pixels = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+) -> None:
     """List a network's conv layers: what can be asked for."""
-    from .network import load
-
-    network = load(model)
+    network = o.network_from(model, input_shape, pixels, mean, std)
     if not json:
         print(network)
         return
@@ -143,13 +148,16 @@ def ascend(
     smooth: o.Smooth = Settings.smooth,
     method: o.Method = Settings.method,
     precision: o.Precision = Settings.precision,
+    input_shape: o.InputShape = None,
+    pixels: o.Pixels = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
 ) -> None:
     """Find the OIP of every map of a layer; save pictures, arrays and settings in a folder."""
     from .canvas import prepare
     from .folder import check_folder
-    from .network import load
 
-    network = load(model)
+    network = o.network_from(model, input_shape, pixels, mean, std)
     target, numbers = network.select(layer, maps)
     asked = {name: ctx.params[name] for name in _AS_THEY_ARE}
     asked["constraint"] = o.constraint_from(constraint, low, high)
@@ -177,7 +185,11 @@ def ascend(
 
 
 def _default_folder(network: str, layer: int) -> Path:
-    return Path("oips_{}_layer{}".format(re.sub(r"[^\w.-]+", "_", network), layer))
+    return Path(f"oips_{_file_name(network)}_layer{layer}")
+
+
+def _file_name(network: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", network)
 
 
 def _ascended(*args: Any, progress: Callable[[int, int, int], None], **asked: Any) -> Any:
@@ -195,6 +207,49 @@ def _report(result: Result, folder: Path, *, quiet: bool, as_json: bool) -> None
         _print_json({**result.as_dict(), "folder": str(folder)})
     elif not quiet:
         print(f"{result}\npictures: {folder / 'contact_sheet.png'}, and one PNG per map beside it")
+
+
+@app.command(epilog="Example:  pyoip export-step mnist --layer conv2 --update --out step.onnx")
+def export_step(
+    model: o.Model,
+    layer: o.LayerSpec = "1",
+    out: o.StepFile = None,
+    update: o.Update = False,
+    layout: o.Layout = None,
+    objective: o.Objective = Settings.objective,
+    constraint: o.ConstraintKind = Settings.constraint.kind,
+    low: o.Low = None,
+    high: o.High = None,
+    input_shape: o.InputShape = None,
+    pixels: o.Pixels = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    quiet: o.Quiet = False,
+) -> None:
+    """Write a layer's ascent step, forward and gradient, as an ONNX model for any runtime."""
+    from .gradient import export_step as run
+
+    network = o.network_from(model, input_shape, pixels, mean, std)
+    target = network.layer(layer)
+    path = out or Path(f"{_file_name(network.name)}_layer{target.number}_step.onnx")
+    rule = o.constraint_from(constraint, low, high)
+    chosen: Any = objective
+    step = run(
+        network,
+        target.number,
+        path,
+        objective=chosen,
+        update=update,
+        constraint=rule,
+        layout=layout,
+    )
+    if not quiet:
+        print(f"{path}: {network.name}, layer {target.number} ({target.name})")
+        for title, values in (("in", step.graph.input), ("out", step.graph.output)):
+            for value in values:
+                dims = value.type.tensor_type.shape.dim
+                sides = " x ".join(d.dim_param or str(d.dim_value) for d in dims)
+                print(f"  {title:<5}{value.name:<12}{sides}")
 
 
 @app.command(epilog="Example:  pyoip train --dataset fashion-mnist --out fashion.onnx")

@@ -15,8 +15,10 @@ from .settings import Constraint
 
 if TYPE_CHECKING:
     from .fluctuations import Fluctuations
+    from .network import Network
     from .result import Result
 
+MODEL = "What the model takes"
 ASCENT = "The ascent"
 STARTS = "Start images"
 OUTPUT = "Output"
@@ -30,9 +32,22 @@ def _in(panel: str) -> Callable[..., Any]:
 
 
 _any, _out, _starts, _ascent = _in("Options"), _in(OUTPUT), _in(STARTS), _in(ASCENT)
+_model = _in(MODEL)
 
 Model = Annotated[
     str, typer.Argument(help="'mnist' (ships with pyoip) or an ONNX file.", metavar="MODEL")
+]
+InputShape = Annotated[
+    str | None, _model("Size of an image, where the model leaves it open.", metavar="C,H,W")
+]
+Pixels = Annotated[
+    str | None, _model("Black and white in the model's numbers; without it 0,1.", metavar="0,255")
+]
+Mean = Annotated[
+    str | None, _model("Subtracted from pixels: one number, or one per channel.", metavar="0.5")
+]
+Std = Annotated[
+    str | None, _model("Divides them then: one number, or one per channel.", metavar="0.5")
 ]
 LayerSpec = Annotated[str, _any("Number from 1, or name; with maps: conv2:0-7.", "--layer", "-l")]
 Maps = Annotated[str | None, _any("Maps from 0, as 0-7,9; without it all.", "--maps", "-m")]
@@ -85,6 +100,14 @@ Precision = Annotated[
     str, _ascent("fast: rounding errors four to ten times larger.", metavar="exact|fast")
 ]
 
+StepFile = Annotated[
+    Path | None, _out("File; without it NETWORK_layerN_step.onnx.", "--out", "-o", metavar="FILE")
+]
+Update = Annotated[bool, _out("Put the next image out as well.", "--update")]
+Layout = Annotated[
+    str | None, _out("Order of the axes of images; without it the model's.", metavar="NCHW|NHWC")
+]
+
 Dataset = Annotated[str, _any("What to learn.", metavar="mnist|fashion-mnist")]
 TrainOut = Annotated[
     Path | None, _out("ONNX file; without it DATASET.onnx.", "--out", "-o", metavar="FILE")
@@ -107,6 +130,23 @@ def numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...]:
         raise InvalidArgument(
             f"{option} {text!r}: must be {what} with commas between, as in 1,2,4"
         ) from None
+
+
+def network_from(
+    model: str, input_shape: str | None, pixels: str | None, mean: str | None, std: str | None
+) -> Network:
+    """Load the model with what it takes."""
+    from .network import load
+
+    shape: Any = numbers("--input-shape", input_shape, int) or None
+    box: Any = numbers("--pixels", pixels, float) or None
+    return load(
+        model,
+        input_shape=shape,
+        pixels=box,
+        mean=numbers("--mean", mean, float) or None,
+        std=numbers("--std", std, float) or None,
+    )
 
 
 def constraint_from(kind: str, low: float | None, high: float | None) -> Constraint:
