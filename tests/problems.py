@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from pyoip import reference
 from pyoip.activation import FUNCTIONS
@@ -235,9 +237,9 @@ class Errors:
         return max(self.forward + self.gradients)
 
 
-def errors_of(engine: Engine, images: Floats, targets: Targets) -> Errors:
+def errors_of(engine: Engine, stack: Stack, images: Floats, targets: Targets) -> Errors:
     """Scores, activations and gradients of both objectives."""
-    truth = ReferenceEngine(engine.stack)
+    truth = ReferenceEngine(stack)
     forward = [relative_error(engine.activations(images), truth.activations(images))]
     gradient_errors, ties = [], 0
     for objective in ("activation", "preactivation"):
@@ -248,7 +250,7 @@ def errors_of(engine: Engine, images: Floats, targets: Targets) -> Errors:
         forward.append(relative_error(values, true_values))
         for i, target in enumerate(targets):
             error = relative_error(gradients[i], true_gradients[i])
-            if error > TOLERANCE and margin(engine.stack, images[i], int(target)).tie:
+            if error > TOLERANCE and margin(stack, images[i], int(target)).tie:
                 ties += 1
             else:
                 gradient_errors.append(error)
@@ -270,3 +272,38 @@ def same_ascents(found: Ascents, exact: Ascents) -> bool:
         assert relative_error(found.activations, exact.activations) < 1e-4
         assert relative_error(found.preactivations, exact.preactivations) < 1e-4
     return same
+
+
+# --- stacks as models --------------------------------------------------------------------------
+
+
+def as_model(stack: Stack) -> onnx.ModelProto:
+    """The ONNX model of a stack, for whatever reads models."""
+    nodes, constants, tensor = [], {}, "image"
+    for number, layer in enumerate(stack.layers, 1):
+        names = [f"conv{number}.{part}" for part in ("weight", "bias")]
+        constants |= dict(zip(names, (layer.weights, layer.bias), strict=True))
+        convolution = {"strides": layer.stride, "pads": layer.pads}
+        steps = [("Conv", names, convolution), _activation_node(layer.activation)]
+        if layer.pool is not None:
+            pool = layer.pool
+            window = {"kernel_shape": pool.kernel, "strides": pool.stride, "pads": pool.pads}
+            steps.append((f"{pool.kind.capitalize()}Pool", [], window))
+        for op, more, attributes in filter(None, steps):
+            nodes.append(helper.make_node(op, [tensor, *more], [f"t{len(nodes)}"], **attributes))
+            tensor = nodes[-1].output[0]
+    graph = helper.make_graph(
+        nodes,
+        "stack",
+        [helper.make_tensor_value_info("image", 1, ["N", *stack.input_shape])],
+        [helper.make_tensor_value_info(tensor, 1, None)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def _activation_node(activation: Activation) -> tuple[str, list[str], dict[str, float]] | None:
+    if activation.kind == "none":
+        return None
+    own = activation.function.slope is not None
+    return activation.function.operator, [], {"alpha": activation.slope} if own else {}

@@ -269,7 +269,10 @@ def test_a_misspelt_command():
 
 
 def test_an_unknown_command():
-    assert error_of("zzz") == "no command 'zzz': there are layers, ascend, train, info"
+    commands = app.registered_commands
+    names = ", ".join(c.name or c.callback.__name__.replace("_", "-") for c in commands)
+    assert error_of("zzz") == f"no command 'zzz': there are {names}"
+    assert names.startswith("layers, ascend, ")
 
 
 def test_a_model_without_a_command():
@@ -468,7 +471,7 @@ def test_interruption_before_any_map_leaves_no_folder(model, monkeypatch, tmp_pa
 
 
 def test_ctrl_c_while_loading(model, monkeypatch):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pyoip.network.load", stop)

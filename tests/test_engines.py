@@ -44,7 +44,7 @@ def test_gradients_of_random_stacks(block: int, isa: str) -> None:
     errors, ties = [], 0
     for seed in range(20 * block, 20 * block + 20):
         stack, images, targets = problem(seed)
-        found = errors_of(CpuEngine(stack), images, targets)
+        found = errors_of(CpuEngine(stack), stack, images, targets)
         assert found.largest < TOLERANCE, seed
         errors += found.gradients
         ties += found.ties

@@ -103,7 +103,7 @@ def test_neon_equals_the_definition(neon: Program) -> None:
     ties = 0
     for seed in range(20):
         stack, images, targets = problem(seed, count=2)
-        errors = errors_of(DriverEngine(stack, neon), images, targets)
+        errors = errors_of(DriverEngine(stack, neon), stack, images, targets)
         assert errors.largest < TOLERANCE, seed
         ties += errors.ties
     assert ties <= 2

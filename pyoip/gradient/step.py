@@ -107,8 +107,8 @@ def score_model(place: Place, objective: Objective) -> onnx.ModelProto:
     tape = _tape(place, "NCHW")
     before, after = write_maps(tape, place.reply, place.label)
     chosen = after if objective == "activation" else before
-    score = tape.emit("ReduceMean", chosen, [2, 3], keepdims=0)
-    maps = place.network.layers[place.number - 1].maps
+    maps, high, wide = place.network.layers[place.number - 1].output_shape
+    score = tape.emit("Reshape", tape.mean(chosen, high * wide), [-1, maps])
     return _finish(place, tape, [_image(place, "NCHW")], {"score": (score, ["B", maps])})
 
 
@@ -125,10 +125,11 @@ def gradient_model(place: Place, objective: Objective) -> onnx.ModelProto:
     tape = _tape(place, "NCHW")
     found = write_target(tape, place.reply, place.label, "map", objective, wake=False)
     image = _image(place, "NCHW")
+    gradient = _in_layout(tape, found.gradient, place.network.layout, "NCHW")
     outputs: dict[str, tuple[str, Dims]] = {
         "activation": (found.activation, ["B"]),
         "preactivation": (found.preactivation, ["B"]),
-        "gradient": (found.gradient, _dims(image)),
+        "gradient": (gradient, _dims(image)),
     }
     return _finish(place, tape, [image, _vector("map", TensorProto.INT64)], outputs)
 
@@ -153,10 +154,11 @@ def step_model(
     value = found.activation if objective == "activation" else found.preactivation
     outputs = {"activation": (value, ["B"]), "gradient": (gradient, _dims(image))}
     if constraint is not None:
+        sides = place.network.input_shape
         inputs.append(_vector("step_size"))
-        g = update.make_tangent(tape, constraint, "image", gradient)
-        x = update.moved(tape, "image", update.direction(tape, g), "step_size")
-        outputs["next_image"] = (update.constrain(tape, constraint, x), _dims(image))
+        g = update.make_tangent(tape, constraint, "image", gradient, sides)
+        x = update.moved(tape, "image", update.direction(tape, g, sides), "step_size")
+        outputs["next_image"] = (update.constrain(tape, constraint, x, sides), _dims(image))
     return _finish(place, tape, inputs, outputs)
 
 
@@ -173,10 +175,11 @@ def ascent_model(place: Place, settings: Settings) -> onnx.ModelProto:
         absolute value of its gradient.
     """
     constraint, article = settings.constraint, settings.method == "article"
+    sides = place.network.input_shape
     tape = _tape(place, "NCHW", image="next_image")
     image = _image(place, "NCHW")
-    g = "gradient" if article else update.make_tangent(tape, constraint, "image", "gradient")
-    velocity = update.direction(tape, g)
+    g = "gradient" if article else update.make_tangent(tape, constraint, "image", "gradient", sides)
+    velocity = update.direction(tape, g, sides)
     if not article and settings.momentum > 0:
         kept = tape.emit("Mul", "velocity", settings.momentum)
         velocity = tape.emit("Add", kept, velocity)
@@ -184,7 +187,7 @@ def ascent_model(place: Place, settings: Settings) -> onnx.ModelProto:
     if settings.smooth:
         blurred = update.blur(tape, x, place.network.input_shape[0])
         x = tape.emit("Where", tape.emit("Greater", "blur", 0.0), blurred, x)
-    x = update.constrain(tape, constraint, x)
+    x = update.constrain(tape, constraint, x, sides)
     tape.names[place.graph.image] = _in_layout(tape, x, "NCHW", place.network.layout)
     found = write_target(
         tape, place.reply, place.label, "map", settings.objective, wake=not article

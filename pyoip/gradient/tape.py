@@ -18,6 +18,9 @@ from ..graph.node import Graph, Node, Shape
 
 Operand = str | float | int | Sequence[int] | np.ndarray[Any, Any]
 
+_VECTOR = 16
+"""Floats in the longest vectors of a processor."""
+
 _SHARED_BYTES = 4096
 """Constants up to this size are written once, however often they are asked for."""
 
@@ -93,6 +96,18 @@ class Tape:
         return shape
 
     # --- what gradients are made of --------------------------------------------------------------
+
+    def mean(self, value: str, count: int) -> str:
+        """Write the means of each `count` values that lie together, one after the other.
+
+        Rows are filled up to whole vectors: runtimes that sum from one aligned address to the
+        next then add the same numbers in the same order whatever images lie before a row.
+        """
+        rows = self.emit("Reshape", value, [-1, count])
+        short = -count % _VECTOR
+        if short:
+            rows = self.emit("Pad", rows, [0, 0, 0, short])
+        return self.emit("Mul", self.emit("ReduceSum", rows, [1], keepdims=0), 1.0 / count)
 
     def like(self, value: str, tensor: str) -> str:
         """Write `value`, of as many numbers as `tensor` has, in the shape of `tensor`."""

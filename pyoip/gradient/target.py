@@ -222,8 +222,8 @@ class _Region:
         write_forward(tape, reply.region, label)
         after = tape.names[reply.region[-1].outputs[0]] if reply.region else z
         own_z, own_a = (_chosen(tape, t, mask) for t in (z, after))
-        activation = tape.emit("ReduceMean", own_a, [1, 2, 3], keepdims=0)
-        preactivation = tape.emit("ReduceMean", own_z, [1, 2, 3], keepdims=0)
+        positions = self.shape[2] * self.shape[3]
+        activation, preactivation = tape.mean(own_a, positions), tape.mean(own_z, positions)
         flat = tape.emit("Flatten", own_z, axis=1)
         peak = tape.emit("ReduceMax", flat, [1], keepdims=0)
         measured = Measured(activation, preactivation, peak, "")

@@ -1,29 +1,32 @@
 """One step of an ascent, written: the constraint, the tangent gradient, the next image.
 
-The rules are those of `pyoip.reference`, whose functions have the same names.
+The rules are those of `pyoip.reference`, whose functions have the same names; `sides` are those of
+an image, in any order.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from ..settings import Constraint
 from .tape import Tape
 
-_PIXELS = [1, 2, 3]
+Sides = tuple[int, int, int]
 
 
-def constrain(tape: Tape, constraint: Constraint, x: str) -> str:
+def constrain(tape: Tape, constraint: Constraint, x: str, sides: Sides) -> str:
     """Write the images, brought to the constraint."""
     if constraint.kind == "clip":
         return tape.emit("Clip", x, constraint.low, constraint.high)
-    x = tape.emit("Sub", x, _mean(tape, x))
-    deviation = tape.emit("Sqrt", _mean(tape, tape.emit("Mul", x, x)))
+    x = tape.emit("Sub", x, _mean(tape, x, sides))
+    deviation = tape.emit("Sqrt", _mean(tape, tape.emit("Mul", x, x), sides))
     varies = tape.emit("Greater", deviation, 0.0)
     return tape.emit("Div", x, tape.emit("Where", varies, deviation, 1.0))
 
 
-def make_tangent(tape: Tape, constraint: Constraint, x: str, g: str) -> str:
+def make_tangent(tape: Tape, constraint: Constraint, x: str, g: str, sides: Sides) -> str:
     """Write the gradient without what the constraint would take back."""
     if constraint.kind == "clip":
         up = tape.emit(
@@ -35,13 +38,13 @@ def make_tangent(tape: Tape, constraint: Constraint, x: str, g: str) -> str:
             "And", tape.emit("LessOrEqual", x, constraint.low), tape.emit("Less", g, 0.0)
         )
         return tape.emit("Where", tape.emit("Or", up, down), 0.0, g)
-    along = tape.emit("Mul", _mean(tape, tape.emit("Mul", g, x)), x)
-    return tape.emit("Sub", tape.emit("Sub", g, _mean(tape, g)), along)
+    along = tape.emit("Mul", _mean(tape, tape.emit("Mul", g, x), sides), x)
+    return tape.emit("Sub", tape.emit("Sub", g, _mean(tape, g, sides)), along)
 
 
-def direction(tape: Tape, g: str) -> str:
+def direction(tape: Tape, g: str, sides: Sides) -> str:
     """Write the gradient brought to a root mean square of 1, as far as it is not 0."""
-    rms = tape.emit("Sqrt", _mean(tape, tape.emit("Mul", g, g)))
+    rms = tape.emit("Sqrt", _mean(tape, tape.emit("Mul", g, g), sides))
     return tape.emit("Div", g, tape.emit("Add", rms, 1e-7))
 
 
@@ -59,5 +62,5 @@ def blur(tape: Tape, x: str, channels: int) -> str:
     return tape.emit("Conv", wide, kernel, group=channels)
 
 
-def _mean(tape: Tape, x: str) -> str:
-    return tape.emit("ReduceMean", x, _PIXELS, keepdims=1)
+def _mean(tape: Tape, x: str, sides: Sides) -> str:
+    return tape.emit("Reshape", tape.mean(x, math.prod(sides)), [-1, 1, 1, 1])
