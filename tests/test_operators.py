@@ -68,6 +68,56 @@ def _softplus(x: torch.Tensor) -> torch.Tensor:
     return torch.logaddexp(x, torch.zeros_like(x))
 
 
+def _along(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The second operand along the channels."""
+    return lambda x, a: function(x, a[:, None, None])
+
+
+_CHANNEL: dict[str, Any] = {"constants": {"a": _positive(2)}, "opset": 6}
+
+
+def _product(x: torch.Tensor, axes: tuple[int, ...], keep: bool) -> torch.Tensor:
+    for axis in sorted(axes, reverse=True):
+        x = x.prod(axis, keep)
+    return x
+
+
+def _reduced(
+    inner: Callable[..., torch.Tensor], outer: Callable[..., torch.Tensor] | None = None
+) -> Callable[..., torch.Tensor]:
+    """A sum of `inner`, and `outer` of that; torch sums over all axes where none is named."""
+
+    def reduce(x: torch.Tensor, axes: tuple[int, ...], keep: bool) -> torch.Tensor:
+        total = inner(x).sum(axes, keep) if axes else inner(x)
+        return total if outer is None else outer(total)
+
+    return reduce
+
+
+_REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "ReduceSum": _reduced(torch.clone),
+    "ReduceMean": lambda x, axes, keep: x.mean(axes, keep) if axes else x,
+    "ReduceMax": lambda x, axes, keep: x.amax(axes, keep) if axes else x,
+    "ReduceMin": lambda x, axes, keep: x.amin(axes, keep) if axes else x,
+    "ReduceProd": _product,
+    "ReduceL1": _reduced(torch.abs),
+    "ReduceL2": _reduced(torch.square, torch.sqrt),
+    "ReduceSumSquare": _reduced(torch.square),
+    "ReduceLogSum": _reduced(torch.clone, torch.log),
+    "ReduceLogSumExp": _reduced(torch.exp, torch.log),
+}
+
+
+def _with_zeros(x: Array) -> Array:
+    """One zero in some columns, two in others, and a column of zeros."""
+    x[..., 1, 1:] = 0
+    x[..., 3, 3:] = 0
+    x[..., 5] = 0
+    return x
+
+
+_ROWS = "s = ReduceMean <axes = [2]> (x)"
+
 CASES = [
     Case("y = Identity(x)", lambda x: x),
     Case(
@@ -75,10 +125,9 @@ CASES = [
         lambda x, _: x.reshape(1, 5, 6, 2),
         constants={"s": np.array([1, 5, -1, 2])},
     ),
+    Case("y = Flatten <axis = 2> (x)", lambda x: x.flatten(2)[0]),
+    Case("y = Unsqueeze <axes = [1]> (x)", lambda x: x[:, None], opset=11),
     Case("y = Transpose <perm = [0, 3, 1, 2]> (x)", lambda x: x.permute(0, 3, 1, 2)),
-    Case("y = Add(x, a)", torch.add, constants={"a": (2, 1, 6)}),
-    Case("y = Mul(x, a)", torch.mul, constants={"a": (6,)}),
-    Case("y = Mul(x, x)", lambda x: x * x),
     # Functions of one value. Where x is rounded, values lie on the bends.
     Case("y = Relu(x)", torch.relu),
     Case("y = Relu(x)", torch.relu, change=np.round),
@@ -208,6 +257,261 @@ CASES = [
     ),
     Case("e = Sin(x); y = Pow(x, e)", lambda x: x ** x.sin(), positive=True),
     Case("e = Sin(x); y = Pow(x, e)", lambda x: x ** x.sin(), change=lambda x: np.abs(np.round(x))),
+    # Arithmetic and choices; a and b are constants, s and t depend on the image.
+    Case("y = Add(x, a)", torch.add, constants={"a": (2, 1, 6)}),
+    Case("y = Add <broadcast = 1, axis = 1> (x, a)", _along(torch.add), **_CHANNEL),
+    Case("y = Add <broadcast = 1, axis = -3> (x, a)", _along(torch.add), **_CHANNEL),
+    Case("y = Add <broadcast = 1> (x, a)", torch.add, constants={"a": (5, 6)}, opset=6),
+    Case(
+        "y = Mul <broadcast = 1, axis = 1> (x, a)",
+        lambda x, a: x * a[:, :, None],
+        constants={"a": (2, 5)},
+        opset=6,
+    ),
+    Case("y = Sub <broadcast = 1, axis = 1> (x, a)", _along(torch.sub), **_CHANNEL),
+    Case("y = Div <broadcast = 1, axis = 1> (x, a)", _along(torch.div), **_CHANNEL),
+    Case("y = Pow <broadcast = 1, axis = 1> (x, a)", _along(torch.pow), positive=True, **_CHANNEL),
+    Case(
+        "s = ReduceMean <axes = [2, 3], keepdims = 0> (x); "
+        "y = Mul <broadcast = 1, axis = 0> (x, s)",
+        lambda x: x * x.mean((2, 3), keepdim=True),
+        opset=6,
+    ),
+    Case("y = Add(x, x)", lambda x: x + x, opset=7),
+    Case(f"{_ROWS}; y = Add(s, x)", lambda x: x + x.mean(2, keepdim=True), opset=13),
+    Case("y = Sub(x, a)", torch.sub, constants={"a": (6,)}, opset=7),
+    Case("y = Sub(a, x)", lambda x, a: a - x, constants={"a": (1, 2, 5, 1)}),
+    Case(f"{_ROWS}; y = Sub(x, s)", lambda x: x - x.mean(2, keepdim=True), opset=13),
+    Case(f"{_ROWS}; y = Sub(s, x)", lambda x: x.mean(2, keepdim=True) - x, opset=13),
+    Case(
+        "z = Sub(a, x); y = Transpose <perm = [1, 0, 2, 3, 4]> (z)",
+        lambda x, a: (a - x).transpose(0, 1),
+        constants={"a": (3, 1, 2, 1, 1)},
+    ),
+    Case(
+        "s = Transpose <perm = [3, 0, 1, 2]> (x); t = Sub(s, a); "
+        "y = Transpose <perm = [1, 2, 3, 0]> (t)",
+        lambda x, a: x - a,
+        constants={"a": np.float32(0.3)},
+    ),
+    Case("y = Mul(x, a)", torch.mul, constants={"a": (6,)}),
+    Case("y = Mul(a, x)", torch.mul, constants={"a": (2, 5, 1)}, opset=7),
+    Case("y = Mul(x, x)", lambda x: x * x),
+    Case(f"{_ROWS}; y = Mul(s, x)", lambda x: x * x.mean(2, keepdim=True), opset=13),
+    Case("y = Div(x, a)", torch.div, constants={"a": _positive(5, 1)}, opset=7),
+    Case("y = Div(a, x)", lambda x, a: a / x, constants={"a": (2, 1, 1)}, positive=True),
+    Case(f"{_ROWS}; y = Div(x, s)", lambda x: x / x.mean(2, keepdim=True), positive=True, opset=13),
+    Case(f"{_ROWS}; y = Div(s, x)", lambda x: x.mean(2, keepdim=True) / x, positive=True, opset=13),
+    Case("y = Max(x, a)", torch.maximum, constants={"a": np.float32(0.3)}, opset=8),
+    Case("y = Max(a, x)", torch.maximum, constants={"a": (2, 1, 6)}, opset=12),
+    Case("y = Max(x, a)", torch.maximum, constants={"a": np.zeros(6, np.float32)}, change=np.round),
+    Case(f"{_ROWS}; y = Max(s, x)", lambda x: torch.maximum(x.mean(2, keepdim=True), x), opset=13),
+    Case(
+        "y = Max(x, a, b)",
+        lambda x, a, b: torch.stack([x, a + 0 * x, b + 0 * x]).amax(0),  # shares as ours does
+        constants={"a": np.array([-1, 0, 1, 1, 0, 0], np.float32), "b": np.zeros(1, np.float32)},
+        change=np.round,
+    ),
+    Case("s = Max(x); y = Mul(s, s)", lambda x: x * x, opset=6),
+    Case("s = Neg(x); y = Max(x, s)", lambda x: x.abs(), opset=6),
+    Case("y = Min(x, a)", torch.minimum, constants={"a": (2, 1, 1)}),
+    Case(
+        "y = Min(a, x)",
+        torch.minimum,
+        constants={"a": np.ones((5, 1), np.float32)},
+        change=np.round,
+    ),
+    Case("s = Neg(x); y = Min(x, s, x)", lambda x: -x.abs(), opset=6),
+    Case("y = Sum(x)", lambda x: x, opset=6),
+    Case("s = Neg(x); y = Sum(x, x, s)", lambda x: x, opset=6),
+    Case(
+        f"{_ROWS}; y = Sum(a, s, x, x)",
+        lambda x, a: a + x.mean(2, keepdim=True) + 2 * x,
+        constants={"a": (2, 1, 1)},
+        opset=13,
+    ),
+    Case("y = Mean(x, x)", lambda x: x, opset=6),
+    Case(
+        f"{_ROWS}; y = Mean(x, s, a)",
+        lambda x, a: (x + x.mean(2, keepdim=True) + a) / 3,
+        constants={"a": (1, 5, 1)},
+        opset=13,
+    ),
+    Case(
+        "y = Where(c, x, a)",
+        lambda x, c, a: torch.where(c, x, a),
+        constants={"c": np.arange(6) % 2 == 0, "a": (2, 1, 1)},
+        opset=9,
+    ),
+    Case(
+        "y = Where(c, a, x)",
+        lambda x, c, a: torch.where(c, a, x),
+        constants={"c": np.arange(5)[:, None] > 1, "a": np.float32(2)},
+    ),
+    Case(
+        f"{_ROWS}; c = Less(x, a); y = Where(c, s, x)",
+        lambda x, a: torch.where(x < a, x.mean(2, keepdim=True), x),
+        constants={"a": (6,)},
+        opset=13,
+    ),
+    Case(
+        f"{_ROWS}; c = Greater(s, a); y = Where(c, x, s)",
+        lambda x, a: torch.where(x.mean(2, keepdim=True) > a, x, x.mean(2, keepdim=True)),
+        constants={"a": np.float32(0)},
+        opset=13,
+    ),
+    *(
+        Case(
+            f"c = {op}(x, a); y = Where(c, x, b)",
+            lambda x, a, b, f=compare: torch.where(f(x, a), x, b),
+            constants={"a": (2, 1, 1), "b": (6,)},
+            opset=opset,
+        )
+        for op, opset, compare in (
+            ("Greater", 9, torch.gt),
+            ("Less", 9, torch.lt),
+            ("GreaterOrEqual", 12, torch.ge),
+            ("LessOrEqual", 16, torch.le),
+        )
+    ),
+    Case(
+        "c = Greater <broadcast = 1, axis = 1> (x, a); f = Cast <to = 1> (c); y = Mul(f, x)",
+        lambda x, a: torch.where(x > a[:, None, None], x, 0),
+        **_CHANNEL,
+    ),
+    Case(
+        "c = Less(x, a); f = Cast <to = 1> (c); y = Mul(f, x)",
+        lambda x, a: torch.where(x < a, x, 0),
+        constants={"a": (6,)},
+        opset=7,
+    ),
+    Case(
+        "i = Cast <to = 7> (x); c = Equal(i, a); y = Where(c, x, b)",
+        lambda x, a, b: torch.where(x.trunc() == a, x, b),
+        constants={"a": np.array([1, 0, -1, 0, 0, 0]), "b": np.float32(0.5)},
+        opset=9,
+    ),
+    Case(
+        "c = Equal(x, a); y = Where(c, b, x)",
+        lambda x, a, b: torch.where(x == a, b, x),
+        constants={"a": np.float32(1), "b": (6,)},
+        change=np.round,
+    ),
+    *(
+        Case(
+            f"c = Greater(x, a); d = Less(x, b); n = Not(d); e = {op}(c, n); y = Where(e, x, a)",
+            lambda x, a, b, f=combine: torch.where(f(x > a, ~(x < b)), x, a),
+            constants={"a": np.float32(-0.5), "b": (6,)},
+            opset=9,
+        )
+        for op, combine in (
+            ("And", torch.logical_and),
+            ("Or", torch.logical_or),
+            ("Xor", torch.logical_xor),
+        )
+    ),
+    # What leaves values as they are, and what makes other types of them.
+    Case("y = Dropout <is_test = 1> (x)", lambda x: x, opset=6),
+    Case("y = Dropout <ratio = 0.3> (x)", lambda x: x, opset=7),
+    Case("y = Dropout <ratio = 0.3> (x)", lambda x: x, opset=10),
+    Case("y = Dropout(x, r)", lambda x, _: x, constants={"r": np.float32(0.7)}, opset=12),
+    Case(
+        "y = Dropout(x, r, t)",
+        lambda x, _, __: x,
+        constants={"r": np.float32(0.7), "t": np.array(False)},
+    ),
+    Case("d, m = Dropout(x); f = Cast <to = 1> (m); y = Mul(f, x)", lambda x: x),
+    Case("d, m = Dropout(x); y = Where(m, d, a)", lambda x, _: x, constants={"a": (6,)}),
+    Case("h = Cast <to = 10> (x); y = Cast <to = 1> (h)", lambda x: x, opset=6),
+    Case("h = Cast <to = 11> (x); s = Mul(h, h); y = Cast <to = 1> (s)", lambda x: x * x, opset=9),
+    Case("i = Cast <to = 7> (x); f = Cast <to = 1> (i); y = Mul(f, x)", lambda x: x.trunc() * x),
+    Case(
+        "i = Cast <to = 6> (x); j = Mul(i, i); f = Cast <to = 1> (j); y = Mul(f, x)",
+        lambda x: x.trunc() ** 2 * x,
+        change=lambda x: 5 * x,
+    ),
+    Case("y = CastLike(x, a)", lambda x, _: x, constants={"a": (6,)}, opset=15),
+    Case("c = CastLike(a, x); y = Mul(c, x)", lambda x, a: a * x, constants={"a": (1, 2, 1, 1)}),
+    Case(
+        "i = CastLike(x, a); f = CastLike(i, x); y = Mul(f, x)",
+        lambda x, _: x.trunc() * x,
+        constants={"a": np.array(1)},
+    ),
+    # Reductions: axes were an attribute, and are an input since 18 (for ReduceSum since 13).
+    *(
+        Case(
+            f"y = {op} {how}",
+            lambda x, *_, f=truth, axes=axes, keep=keep: f(x, axes, keep),
+            constants=constants,
+            opset=opset,
+            positive=op == "ReduceLogSum",
+        )
+        for op, truth in _REDUCTIONS.items()
+        for how, axes, keep, opset, constants in (
+            ("<axes = [1], keepdims = 0> (x)", (1,), False, 6, {}),
+            ("<axes = [1, -1], keepdims = 0> (x)", (1, 3), False, 11, {}),
+            ("<axes = [2]> (x)", (2,), True, 12, {}),
+            ("(x, n)", (2, 3), True, 18, {"n": np.array([3, -2])}),
+            ("<noop_with_empty_axes = 1> (x)", (), True, 18, {}),
+        )
+    ),
+    Case(
+        "y = ReduceSum <keepdims = 0> (x, n)",
+        lambda x, _: x.sum((1, 2)),
+        constants={"n": np.array([-2, 1])},
+        opset=13,
+    ),
+    Case(
+        "t = Transpose <perm = [3, 2, 0, 1]> (x); y = ReduceMean <keepdims = 0> (t, n)",
+        lambda x, _: x.mean((2, 3)),
+        constants={"n": np.array([0, 1])},
+    ),
+    *(
+        Case(
+            f"y = {op} <axes = [1, 3], keepdims = 0> (x)",
+            lambda x, f=function: f(x.permute(0, 2, 1, 3).flatten(2), -1)[0],  # the first of them
+            opset=13,
+            change=np.round,
+        )
+        for op, function in (("ReduceMax", torch.max), ("ReduceMin", torch.min))
+    ),
+    Case(
+        "y = ReduceL1 <axes = [2]> (x)", lambda x: x.abs().sum(2, True), opset=13, change=np.round
+    ),
+    Case(
+        "y = ReduceL2 <axes = [2]> (x)",
+        lambda x: torch.linalg.vector_norm(x, dim=2, keepdim=True),
+        opset=13,
+        change=_with_zeros,
+    ),
+    Case(
+        "y = ReduceProd <axes = [2]> (x)", lambda x: x.prod(2, True), opset=13, change=_with_zeros
+    ),
+    Case(
+        "y = ReduceLogSumExp <axes = [2]> (x)",
+        lambda x: x.logsumexp(2, True),
+        opset=13,
+        change=lambda x: 50 * x,
+    ),
+    # Softmax flattened what lies behind its axis before 13.
+    Case("y = Softmax(x)", lambda x: x.softmax(-1)),
+    Case("y = Softmax <axis = 1> (x)", lambda x: x.softmax(1), opset=13, change=lambda x: 30 * x),
+    Case("y = Softmax <axis = -2> (x)", lambda x: x.softmax(2), opset=13),
+    Case("y = Softmax(x)", lambda x: x.flatten(1).softmax(1).reshape(x.shape), opset=11),
+    Case(
+        "y = Softmax <axis = 2> (x)",
+        lambda x: x.flatten(2).softmax(2).reshape(x.shape),
+        opset=9,
+    ),
+    Case("y = Softmax <axis = -1> (x)", lambda x: x.softmax(3), opset=12),
+    Case("y = LogSoftmax(x)", lambda x: x.log_softmax(-1)),
+    Case(
+        "y = LogSoftmax <axis = 1> (x)",
+        lambda x: x.log_softmax(1),
+        opset=13,
+        change=lambda x: 30 * x,
+    ),
+    Case("y = LogSoftmax(x)", lambda x: x.flatten(1).log_softmax(1).reshape(x.shape), opset=7),
     Case(
         "y = Conv <strides = [1, 1], pads = [1, 0, 0, 2]> (x, w)",
         lambda x, w: F.conv2d(F.pad(x, (0, 2, 1, 0)), w),

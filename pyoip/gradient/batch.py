@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from ..graph.node import Shape
 from .tape import At
 
-Rule = Callable[[At], int]
+Rule = Callable[[At], int | None]
+"""Returns the axis of a result; None where the values do not depend on the image after all."""
 
 
 class Mixed(Exception):
@@ -27,6 +28,8 @@ def aligned(at: At) -> int:
     if len(axes) != 1:
         raise Mixed("holds the images along different axes of its inputs")
     axis = axes.pop()
+    if len({at.shape(i)[axis] for i in places if at.wants(i)}) > 1:
+        raise Mixed("holds different numbers of rows for each image in its inputs")
     for i in places:
         if not at.wants(i) and len(at.shape(i)) >= -axis and at.shape(i)[axis] != 1:
             raise Mixed("has a constant with a value of its own for each image of a batch")

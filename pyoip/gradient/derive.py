@@ -40,7 +40,8 @@ def write_forward(tape: Tape, nodes: Sequence[Node], label: str) -> None:
             made = known.forward(at)
         except Mixed as problem:
             raise refused(tape.graph, node, label, str(problem)) from None
-        tape.batch.update({name: axis for name in node.outputs if name})
+        if axis is not None:
+            tape.batch.update({name: axis for name in node.outputs if name})
         tape.names.update(zip(node.outputs, made, strict=False))
 
 

@@ -107,6 +107,10 @@ def _same(case: Case) -> list[Shape]:
     return [case.shape]
 
 
+def _same_each(case: Case) -> list[Shape]:
+    return [case.shape] * len(case.node.outputs)
+
+
 def _normalise(case: Case) -> list[Shape]:
     if len(case.shape) < 2 or any(shape != case.shape[1:2] for shape in case.shapes[1:5]):
         given = [list(shape) for shape in case.shapes[1:5]]
@@ -347,6 +351,7 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "ConstantOfShape": _filled,
     "ConvTranspose": _conv_transpose,
     "DepthToSpace": _depth_to_space,
+    "Dropout": _same_each,
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,

@@ -18,7 +18,7 @@ def _reshaped(at: At) -> list[str]:
     return [at.emit("Reshape", at.x(), shape)]
 
 
-@operator("Reshape", batch=_moved, forward=_reshaped)
+@operator("Reshape", "Flatten", "Unsqueeze", batch=_moved, forward=_reshaped)
 def reshape(at: At) -> list[str | None]:
     return [at.like(at.grad)]
 
