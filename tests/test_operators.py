@@ -108,6 +108,14 @@ _REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
+def _lrn(x: torch.Tensor, size: int, alpha: float, beta: float, bias: float) -> torch.Tensor:
+    """As ONNX defines it; torch lays windows of even size otherwise."""
+    before, channels = (size - 1) // 2, x.shape[1]
+    rows = [range(max(c - before, 0), min(c + size // 2 + 1, channels)) for c in range(channels)]
+    sums = torch.stack([x[:, list(row)].square().sum(1) for row in rows], 1)
+    return x * (bias + alpha / size * sums) ** -beta
+
+
 def _with_zeros(x: Array) -> Array:
     """One zero in some columns, two in others, and a column of zeros."""
     x[..., 1, 1:] = 0
@@ -512,6 +520,100 @@ CASES = [
         change=lambda x: 30 * x,
     ),
     Case("y = LogSoftmax(x)", lambda x: x.flatten(1).log_softmax(1).reshape(x.shape), opset=7),
+    # Normalisations.
+    *(
+        Case(
+            f"y = BatchNormalization {how} (x, a, b, c, d)",
+            lambda x, a, b, c, d, e=epsilon: F.batch_norm(x, c, d, a, b, eps=e),
+            constants={"a": (2,), "b": (2,), "c": (2,), "d": _positive(2)},
+            opset=opset,
+        )
+        for how, epsilon, opset in (
+            ("<is_test = 1, spatial = 1>", 1e-5, 6),
+            ("<epsilon = 0.1, spatial = 1, momentum = 0.5>", 0.1, 7),
+            ("<epsilon = 0.01>", 0.01, 9),
+            ("", 1e-5, 14),
+            ("<training_mode = 0>", 1e-5, 18),
+        )
+    ),
+    *(
+        Case(
+            f"y = InstanceNormalization <epsilon = {epsilon}> (x, a, b)",
+            lambda x, a, b, e=epsilon: F.instance_norm(x, weight=a, bias=b, eps=e),
+            constants={"a": (2,), "b": (2,)},
+            opset=opset,
+        )
+        for epsilon, opset in ((1e-5, 6), (0.5, 18))
+    ),
+    Case(
+        "y = LayerNormalization(x, a)",
+        lambda x, a: F.layer_norm(x, (6,), a),
+        constants={"a": (6,)},
+        opset=17,
+    ),
+    Case(
+        "y = LayerNormalization <axis = 1, epsilon = 0.1> (x, a, b)",
+        lambda x, a, b: F.layer_norm(x, (2, 5, 6), a, b, 0.1),
+        constants={"a": (2, 5, 6), "b": (2, 5, 6)},
+    ),
+    Case(
+        "y, m, s = LayerNormalization <axis = -2> (x, a, b)",
+        lambda x, a, b: F.layer_norm(x, (5, 6)) * a + b,
+        constants={"a": (5, 1), "b": (6,)},
+    ),
+    Case(
+        "s = Sin(x); t = Cos(x); y = LayerNormalization <axis = 2> (x, s, t)",
+        lambda x: F.layer_norm(x, (5, 6)) * x.sin() + x.cos(),
+    ),
+    Case(
+        "y = GroupNormalization <num_groups = 2> (x, a, b)",
+        lambda x, a, b: F.group_norm(x, 2, a.repeat_interleave(3), b.repeat_interleave(3)),
+        shape=(6, 3, 4),
+        constants={"a": (2,), "b": (2,)},
+    ),
+    Case(
+        "y = GroupNormalization <num_groups = 3, epsilon = 0.1> (x, a, b)",
+        lambda x, a, b: F.group_norm(x, 3, a, b, 0.1),
+        shape=(6, 3, 4),
+        constants={"a": (6,), "b": (6,)},
+        opset=21,
+    ),
+    *(
+        Case(
+            f"y = LRN <size = {size}, alpha = {alpha}, beta = {beta}, bias = {bias}> (x)",
+            lambda x, s=size, a=alpha, b=beta, k=bias: _lrn(x, s, a, b, k),
+            shape=(7, 3, 2),
+            opset=opset,
+        )
+        for size, alpha, beta, bias, opset in (
+            (5, 0.9, 0.75, 1.0, 6),
+            (3, 1.5, 1.3, 2.0, 13),
+            (4, 2.0, 0.6, 1.0, 18),
+            (1, 1.0, 0.5, 1.0, 18),
+            (9, 1.0, 0.5, 1.0, 18),
+        )
+    ),
+    Case("y = LRN <size = 3> (x)", lambda x: _lrn(x, 3, 1e-4, 0.75, 1), shape=(4, 3, 2)),
+    *(
+        Case(
+            f"y = MeanVarianceNormalization <axes = {axes}> (x)",
+            lambda x, axes=axes: (x - x.mean(axes, True)) / x.std(axes, correction=0, keepdim=True),
+            opset=opset,
+        )
+        for axes, opset in (([2, 3], 9), ([1, 2, 3], 13), ([3], 18), ([1, -1], 18))
+    ),
+    *(
+        Case(
+            f"y = LpNormalization {how} (x)",
+            lambda x, p=p, axis=axis: F.normalize(x, p, axis),
+            opset=opset,
+        )
+        for how, p, axis, opset in (
+            ("", 2, 3, 6),
+            ("<axis = 1>", 2, 1, 18),
+            ("<p = 1, axis = -2>", 1, 2, 22),
+        )
+    ),
     Case(
         "y = Conv <strides = [1, 1], pads = [1, 0, 0, 2]> (x, w)",
         lambda x, w: F.conv2d(F.pad(x, (0, 2, 1, 0)), w),
