@@ -115,7 +115,11 @@ class Tape:
 
     def sum_to(self, value: str, tensor: str, of: str) -> str:
         """Sum `value`, shaped like tensor `of`, over the axes along which `tensor` was repeated."""
-        wide, narrow = self.shape(of), self.shape(tensor)
+        return self.sum_from(value, self.shape(of), tensor)
+
+    def sum_from(self, value: str, wide: Shape, tensor: str) -> str:
+        """Sum `value`, of shape `wide`, over the axes along which `tensor` was repeated."""
+        narrow = self.shape(tensor)
         narrow = (1,) * (len(wide) - len(narrow)) + narrow
         shared = -1
         if tensor in self.batch:

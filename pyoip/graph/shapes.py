@@ -335,11 +335,28 @@ def _scaled(case: Case, index: int) -> list[int]:
 
 def _matmul(case: Case) -> list[Shape]:
     first, second = case.shapes
-    if len(first) < 2 or len(second) < 2:
-        raise Unknown
-    if first[-1] != second[-2]:
+    if not first or not second:
+        raise NodeError(f"shapes {list(first)} and {list(second)}; each must have an axis")
+    row, column = len(first) == 1, len(second) == 1
+    left, right = (1, *first) if row else first, (*second, 1) if column else second
+    if left[-1] != right[-2]:
         raise NodeError(f"shapes {list(first)} and {list(second)} cannot be multiplied")
-    return [(*_join(first[:-2], second[:-2]), first[-2], second[-1])]
+    ends = left[-2:-1] * (not row) + right[-1:] * (not column)
+    return [(*_join(left[:-2], right[:-2]), *ends)]
+
+
+def _gemm(case: Case) -> list[Shape]:
+    first, second = case.shapes[:2]
+    if len(first) != 2 or len(second) != 2:
+        raise NodeError(f"shapes {list(first)} and {list(second)}; both must have two axes")
+    first = first[::-1] if case.get("transA", 0) else first
+    second = second[::-1] if case.get("transB", 0) else second
+    if first[1] != second[0]:
+        raise NodeError(f"shapes {list(first)} and {list(second)} cannot be multiplied")
+    shape = (first[0], second[1])
+    if case.has_input(2) and _join(shape, case.shapes[2]) != shape:
+        raise NodeError(f"addend of shape {list(case.shapes[2])} for a result of {list(shape)}")
+    return [shape]
 
 
 _RULES: dict[str, Callable[[Case], list[Shape]]] = {
@@ -355,6 +372,7 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "Gemm": _gemm,
     "GlobalAveragePool": _pool_all,
     "GlobalLpPool": _pool_all,
     "GlobalMaxPool": _pool_all,

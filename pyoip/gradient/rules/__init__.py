@@ -5,12 +5,22 @@ node's inputs, and enters itself in the table by `operator`. A newcomer adds an 
 such function, and by one line in the table of ``tests/test_operators.py``.
 """
 
-from . import activation, convolution, elementwise, movement, normalisation, pooling, reduction
+from . import (
+    activation,
+    convolution,
+    elementwise,
+    matrix,
+    movement,
+    normalisation,
+    pooling,
+    reduction,
+)
 
 __all__ = [
     "activation",
     "convolution",
     "elementwise",
+    "matrix",
     "movement",
     "normalisation",
     "pooling",
