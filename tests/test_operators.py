@@ -116,6 +116,11 @@ def _lrn(x: torch.Tensor, size: int, alpha: float, beta: float, bias: float) -> 
     return x * (bias + alpha / size * sums) ** -beta
 
 
+def _ends(zero: torch.Tensor) -> tuple[int, int]:
+    """The least and the largest value of a quantised type."""
+    return torch.iinfo(zero.dtype).min, torch.iinfo(zero.dtype).max
+
+
 def _with_zeros(x: Array) -> Array:
     """One zero in some columns, two in others, and a column of zeros."""
     x[..., 1, 1:] = 0
@@ -723,6 +728,60 @@ CASES = [
             x.flatten(0, 1) @ (x.flatten(0, 1).mT @ x.flatten(0, 1)).softmax(-1)
         ).reshape(x.shape),
         constants={"s": np.array([2, 5, 6]), "r": np.array([1, 2, 5, 6])},
+    ),
+    # Quantisation; the ends of the ranges lie among the values.
+    *(
+        Case(
+            "q = QuantizeLinear(x, s, z); y = DequantizeLinear(q, s, z)",
+            lambda x, s, z: torch.fake_quantize_per_tensor_affine(
+                x.float(), float(s), int(z), *_ends(z)
+            ).double(),
+            constants={"s": np.float32(0.01), "z": zero},
+            opset=opset,
+        )
+        for zero, opset in (
+            (np.uint8(100), 10),
+            (np.int8(-30), 13),
+            (np.uint8(0), 19),
+            (np.int8(5), 21),
+        )
+    ),
+    Case(
+        "q = QuantizeLinear(x, s); t = Transpose <perm = [0, 2, 3, 1]> (q); "
+        "y = DequantizeLinear(t, s)",
+        lambda x, s: (
+            torch.fake_quantize_per_tensor_affine(x.float(), float(s), 0, 0, 255)
+            .double()
+            .permute(0, 2, 3, 1)
+        ),
+        constants={"s": np.float32(0.02)},
+    ),
+    *(
+        Case(
+            f"q = QuantizeLinear {how} (x, s, z); y = DequantizeLinear {how} (q, s, z)",
+            lambda x, s, z, axis=axis: torch.fake_quantize_per_channel_affine(
+                x.float(), s.float(), z.int(), axis, *_ends(z)
+            ).double(),
+            constants={"s": scale, "z": zero},
+            opset=opset,
+        )
+        for how, axis, scale, zero, opset in (
+            ("", 1, np.float32([0.005, 0.02]), np.uint8([100, 150]), 13),
+            ("<axis = -2>", 2, 0.005 * _positive(5), np.int8([0, 9, -9, 50, 100]), 18),
+        )
+    ),
+    Case(
+        "q = QuantizeLinear(x, s, z); y = DequantizeLinear(q, t, z)",
+        lambda x, s, z, t: (
+            torch.fake_quantize_per_tensor_affine(x.float(), float(s), 7, -128, 127).double()
+            * (t / s)
+        ),
+        constants={"s": np.float32(0.01), "z": np.int8(7), "t": np.float32(0.03)},
+    ),
+    Case(
+        "q = QuantizeLinear(x, s, z); f = Cast <to = 1> (q); y = Mul(f, x)",
+        lambda x, s, z: (x / s).round().clamp(-128, 127).detach() * x,
+        constants={"s": np.float32(0.01), "z": np.int8(0)},
     ),
     Case(
         "y = Conv <strides = [1, 1], pads = [1, 0, 0, 2]> (x, w)",

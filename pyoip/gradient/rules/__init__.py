@@ -13,6 +13,7 @@ from . import (
     movement,
     normalisation,
     pooling,
+    quantisation,
     reduction,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "movement",
     "normalisation",
     "pooling",
+    "quantisation",
     "reduction",
 ]
