@@ -26,6 +26,7 @@ from pyoip.gradient.operators import OPERATORS
 from pyoip.gradient.step import gradient_model, locate
 
 Array = np.ndarray[Any, Any]
+Truth = Callable[..., torch.Tensor]
 
 # float32 beside float64, relative to the largest value; sums have up to a few hundred terms.
 TOLERANCE = 3e-6
@@ -44,7 +45,7 @@ class Case:
     """
 
     nodes: str
-    truth: Callable[..., torch.Tensor] | None = None
+    truth: Truth | None = None
     shape: tuple[int, int, int] = (2, 5, 6)
     constants: dict[str, Any] = field(default_factory=dict)
     opset: int = 18
@@ -52,7 +53,7 @@ class Case:
     change: Callable[[Array], Array] = np.asarray
 
     def __str__(self) -> str:
-        return f"{self.nodes} @{self.opset}"
+        return f"{self.nodes} @{self.opset}{' ties' * (self.change is _tied)}"
 
 
 F = torch.nn.functional
@@ -131,6 +132,97 @@ def _with_zeros(x: Array) -> Array:
 
 _MEAN = "s = ReduceMean <axes = [1]> (x)"
 _ROWS = "s = ReduceMean <axes = [2]> (x)"
+
+
+def _tied(x: Array) -> Array:
+    """Few values, and in the first image one."""
+    return np.concatenate([np.full_like(x[:1], -0.5), x[1:].round()])
+
+
+def _max_pool(kernel: Any, pads: tuple[int, int, int, int] = (0, 0, 0, 0), **more: Any) -> Truth:
+    """Maximum pooling, `pads` being (left, right, top, bottom)."""
+
+    def truth(x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(F.pad(x, pads, value=-torch.inf), kernel, **more)
+
+    return truth
+
+
+MAX_POOLS: list[tuple[str, tuple[int, int, int], Truth]] = [
+    # windows that do not overlap
+    ("kernel_shape = [2, 2], strides = [2, 2]", (2, 4, 6), _max_pool(2)),
+    ("kernel_shape = [2, 2], strides = [2, 2]", (3, 5, 7), _max_pool(2)),
+    ("kernel_shape = [3, 3], strides = [3, 3]", (2, 9, 10), _max_pool(3)),
+    ("kernel_shape = [3, 1], strides = [3, 2]", (2, 7, 6), _max_pool((3, 1), stride=(3, 2))),
+    ("kernel_shape = [1, 3], strides = [1, 3]", (2, 5, 6), _max_pool((1, 3))),
+    ("kernel_shape = [1, 1], strides = [2, 3]", (2, 5, 6), _max_pool(1, stride=(2, 3))),
+    ("kernel_shape = [2, 3], strides = [4, 5]", (2, 8, 12), _max_pool((2, 3), stride=(4, 5))),
+    ("kernel_shape = [2, 2], strides = [3, 3]", (2, 5, 8), _max_pool(2, stride=3)),
+    (
+        "kernel_shape = [2, 3], strides = [2, 3], pads = [1, 0, 0, 2]",
+        (2, 5, 7),
+        _max_pool((2, 3), (0, 2, 1, 0)),
+    ),
+    (
+        "kernel_shape = [2, 2], strides = [3, 3], pads = [1, 1, 0, 1]",
+        (2, 6, 6),
+        _max_pool(2, (1, 1, 1, 0), stride=3),
+    ),
+    (
+        'kernel_shape = [2, 4], strides = [2, 4], auto_pad = "SAME_UPPER"',
+        (2, 5, 6),
+        _max_pool((2, 4), (1, 1, 0, 1)),
+    ),
+    (
+        'kernel_shape = [2, 3], strides = [2, 3], auto_pad = "SAME_LOWER"',
+        (2, 5, 7),
+        _max_pool((2, 3), (1, 1, 1, 0)),
+    ),
+    (
+        'kernel_shape = [2, 2], strides = [2, 2], auto_pad = "VALID", storage_order = 1',
+        (2, 5, 6),
+        _max_pool(2),
+    ),
+    (
+        "kernel_shape = [2, 3], strides = [2, 3], ceil_mode = 1",
+        (2, 5, 7),
+        _max_pool((2, 3), ceil_mode=True),
+    ),
+    # windows that overlap, have holes, or are large
+    ("kernel_shape = [3, 2], strides = [2, 1]", (2, 5, 6), _max_pool((3, 2), stride=(2, 1))),
+    ("kernel_shape = [2, 2]", (2, 5, 6), _max_pool(2, stride=1)),
+    (
+        "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], storage_order = 1",
+        (2, 6, 7),
+        _max_pool(3, (1, 1, 1, 1), stride=2),
+    ),
+    (
+        "kernel_shape = [3, 3], strides = [2, 2], pads = [0, 1, 0, 0], ceil_mode = 1",
+        (2, 6, 7),
+        _max_pool(3, (1, 0, 0, 0), stride=2, ceil_mode=True),
+    ),
+    (
+        'kernel_shape = [3, 4], strides = [2, 2], auto_pad = "SAME_UPPER"',
+        (2, 6, 7),
+        _max_pool((3, 4), (1, 2, 0, 1), stride=2),
+    ),
+    (
+        'kernel_shape = [3, 4], strides = [2, 2], auto_pad = "SAME_LOWER"',
+        (2, 6, 7),
+        _max_pool((3, 4), (2, 1, 1, 0), stride=2),
+    ),
+    (
+        "kernel_shape = [2, 2], strides = [3, 3], dilations = [2, 2]",
+        (2, 7, 6),
+        _max_pool(2, stride=3, dilation=2),
+    ),
+    (
+        "kernel_shape = [2, 3], strides = [1, 2], dilations = [3, 2], pads = [1, 2, 1, 1]",
+        (2, 6, 7),
+        _max_pool((2, 3), (2, 1, 1, 1), stride=(1, 2), dilation=(3, 2)),
+    ),
+    ("kernel_shape = [9, 2], strides = [9, 2]", (1, 19, 4), _max_pool((9, 2))),
+]
 
 CASES = [
     Case("y = Identity(x)", lambda x: x),
@@ -788,9 +880,10 @@ CASES = [
         lambda x, w: F.conv2d(F.pad(x, (0, 2, 1, 0)), w),
         constants={"w": (3, 2, 2, 3)},
     ),
-    Case(
-        "y = MaxPool <kernel_shape = [3, 2], strides = [2, 1]> (x)",
-        lambda x: F.max_pool2d(x, (3, 2), (2, 1)),
+    *(
+        Case(f"y = MaxPool <{attributes}> (x)", truth, shape, change=change)
+        for attributes, shape, truth in MAX_POOLS
+        for change in (np.asarray, _tied)
     ),
 ]
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..operators import operator
 from ..tape import At, Tape
 
-_STEEP = 2.0**126
+STEEP = 2.0**126
 """Brings the smallest normal number to 1."""
 
 
@@ -24,7 +24,7 @@ def alive(tape: Tape, y: str) -> str:
     A hard sigmoid this steep is a step, and ONNX Runtime computes it, and the product with it,
     without leaving the blocked layout of convolutions; Greater with Where takes ten times as long.
     """
-    return tape.emit("HardSigmoid", y, alpha=_STEEP, beta=0.0)
+    return tape.emit("HardSigmoid", y, alpha=STEEP, beta=0.0)
 
 
 def _chain(at: At, slope: str) -> list[str | None]:
