@@ -1,7 +1,19 @@
-"""Convolutions."""
+"""Convolutions.
+
+The gradient by an input is a convolution too. Let o be a position of the output, s the stride and
+x = o · s + t · d − p the input that tap t reads there. Inputs are taken in blocks of b = n · s, x =
+q · b + r, so that o = q · n + (r + p − t · d) / s: for every place r in a block that is a
+convolution of the output's gradient with stride n. The places are channels of one convolution and
+are laid between one another afterwards. Of stride 1 and blocks of 1 this is the convolution by the
+weights turned round. Larger blocks fill the vectors of a runtime where channels are few, as those
+of an image.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +22,18 @@ from ...graph.node import Pair, Window
 from ..batch import leading
 from ..operators import operator
 from ..tape import At, Tape
+from .weave import to_space
+
+Array = np.ndarray[Any, Any]
+
+_LANES = 8
+"""Channels that are computed at once, as many as float32 fit into 256 bits."""
+
+_MOST_CHANNELS = 32
+"""Blocks beyond the stride are tried up to so many channels."""
+
+_COPY = 32
+"""Multiply-adds in whose time a runtime copies a value along one axis."""
 
 
 @operator("Conv", batch=leading)
@@ -22,34 +46,110 @@ def conv(at: At) -> list[str | None]:
     return [conv_back(at.tape, at.grad, weights, window, (size[0], size[1]), (out[0], out[1]))]
 
 
-def conv_back(
-    tape: Tape, dz: str, weights: np.ndarray[Any, Any], window: Window, size: Pair, out: Pair
-) -> str:
-    """Write the gradient by a convolution's input (h, w) = `size`, given that by its output.
+def conv_back(tape: Tape, dz: str, weights: Array, window: Window, size: Pair, out: Pair) -> str:
+    """Write the gradient by a convolution's input (h, w) = `size`, given that by its output."""
+    if window.group > 1 and window.stride != (1, 1):
+        return _transposed(tape, dz, weights, window, size, out)
+    block = _best_block(weights.shape, window, size, out)
+    axes = [_axis(window, size, out, i, block[i]) for i in (0, 1)]
+    turned = _turned(weights, window, axes)
+    d = tape.emit(
+        "Conv",
+        dz,
+        turned,
+        kernel_shape=list(turned.shape[2:]),
+        strides=[axis.step for axis in axes],
+        pads=[*(-axis.first for axis in axes), *(axis.end for axis in axes)],
+        group=window.group,
+    )
+    channels = weights.shape[1] * window.group
+    d = to_space(tape, d, channels, [axis.count for axis in axes], block)
+    over = [i for i in (0, 1) if axes[i].count * block[i] > size[i]]
+    if over:
+        d = tape.emit("Slice", d, [0] * len(over), [size[i] for i in over], [i + 2 for i in over])
+    return d
 
-    With stride 1 it is a convolution itself, by the weights turned round, for which runtimes are
-    at their best.
+
+@dataclass(frozen=True)
+class _Axis:
+    """How the gradient runs along one axis.
+
+    Attributes
+    ----------
+    block, step : int
+        Inputs in a block, and the stride from block to block in the output's gradient.
+    offsets : dict
+        (place in a block, tap) -> offset in the output's gradient.
+    first, last : int
+        Smallest and largest offset, 0 among them.
+    end : int
+        Zeros behind the output's gradient.
+    count : int
+        Blocks that come out, at least as many as hold all inputs.
     """
-    reach = [window.reach(axis) for axis in (0, 1)]
-    left_over = [
-        size[axis] + window.pads[axis] - ((out[axis] - 1) * window.stride[axis] + reach[axis])
-        for axis in (0, 1)
+
+    block: int
+    step: int
+    offsets: dict[tuple[int, int], int]
+    first: int
+    last: int
+    end: int
+    count: int
+
+
+def _axis(window: Window, size: Pair, out: Pair, i: int, block: int) -> _Axis:
+    stride, pad, wide = window.stride[i], window.pads[i], window.dilation[i]
+    offsets = {}
+    for place, tap in itertools.product(range(block), range(window.kernel[i])):
+        offset, rest = divmod(place + pad - tap * wide, stride)
+        if rest == 0:
+            offsets[place, tap] = offset
+    first, last = min(0, *offsets.values()), max(0, *offsets.values())
+    step, needed = block // stride, -(-size[i] // block)
+    end = max((needed - 1) * step + last - (out[i] - 1), 0)
+    count = (out[i] - first + end - (last - first + 1)) // step + 1
+    return _Axis(block, step, offsets, first, last, end, count)
+
+
+def _turned(weights: Array, window: Window, axes: list[_Axis]) -> Array:
+    """Return the weights (columns · rows · channels, maps, h, w) of the gradient's convolution."""
+    group, (maps, depth) = window.group, weights.shape[:2]
+    down, along = axes
+    taps = [axis.last - axis.first + 1 for axis in axes]
+    made = np.zeros((along.block, down.block, group, depth, maps // group, *taps), np.float32)
+    by_group = weights.reshape(group, maps // group, depth, *weights.shape[2:]).swapaxes(1, 2)
+    for (row, i), y in down.offsets.items():
+        for (column, j), x in along.offsets.items():
+            made[column, row, ..., y - down.first, x - along.first] = by_group[..., i, j]
+    return made.reshape(-1, maps // group, *taps)
+
+
+def _best_block(shape: tuple[int, ...], window: Window, size: Pair, out: Pair) -> Pair:
+    """Return the block that costs least, counted in multiply-adds for each input position."""
+    if window.group > 1:
+        return (1, 1)
+    maps, channels = shape[:2]
+
+    def cost(block: Pair) -> float:
+        axes = [_axis(window, size, out, i, block[i]) for i in (0, 1)]
+        taps = math.prod(axis.last - axis.first + 1 for axis in axes)
+        places = block[0] * block[1]
+        lanes = -(-places * channels // _LANES) * _LANES
+        return maps * taps * lanes / places + _COPY * channels * sum(b > 1 for b in block)
+
+    choices = [
+        [stride * n for n in (1, 2, 4) if n == 1 or stride * n <= 8] for stride in window.stride
     ]
-    if window.stride == (1, 1) and all(p < r for p, r in zip(window.pads, reach * 2, strict=True)):
-        pads = [reach[0] - 1 - window.pads[0], reach[1] - 1 - window.pads[1]]
-        pads += [size[axis] - out[axis] + reach[axis] - 1 - pads[axis] for axis in (0, 1)]
-        group, maps = window.group, len(weights)
-        turned = weights[:, :, ::-1, ::-1].reshape(group, maps // group, *weights.shape[1:])
-        turned = turned.transpose(0, 2, 1, 3, 4).reshape(-1, maps // group, *weights.shape[2:])
-        return tape.emit(
-            "Conv",
-            dz,
-            np.ascontiguousarray(turned, np.float32),
-            kernel_shape=list(window.kernel),
-            dilations=list(window.dilation),
-            pads=pads,
-            group=group,
-        )
+    blocks = [(b[0], b[1]) for b in itertools.product(*choices)]
+    small = [b for b in blocks if b[0] * b[1] * channels <= _MOST_CHANNELS]
+    return min([window.stride, *small], key=cost)
+
+
+def _transposed(tape: Tape, dz: str, weights: Array, window: Window, size: Pair, out: Pair) -> str:
+    left_over = [
+        size[i] + window.pads[i] - ((out[i] - 1) * window.stride[i] + window.reach(i))
+        for i in (0, 1)
+    ]
     return tape.emit(
         "ConvTranspose",
         dz,

@@ -15,7 +15,6 @@ that overlap or are large.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from ..batch import leading
 from ..operators import operator
 from ..tape import At, Tape
 from .activation import STEEP
+from .weave import weave
 
 _MOST_TAPS = 8
 """Extent of a window along an axis up to which it is taken apart."""
@@ -89,19 +89,12 @@ class _Axis:
             before = here
         return [*parts, tape.emit("Sub", g, before) if before else g]
 
-    def interleave(self, tape: Tape, parts: list[str], shape: list[int]) -> str:
-        """Write the parts, of `shape`, next to each other, zeros wherever no window looks."""
-        if self.stride > 1:
-            tail = math.prod(shape[self.place + 1 :])
-            parts = [tape.emit("Reshape", part, [-1, 1, tail]) for part in parts]
-            joined = tape.emit("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
-            if self.stride > self.taps:
-                joined = tape.emit("Pad", joined, [0, 0, 0, 0, self.stride - self.taps, 0])
-            wide = [*shape[: self.place], shape[self.place] * self.stride]
-            return self._fit(tape, tape.emit("Reshape", joined, [*wide, *shape[self.place + 1 :]]))
-        return self._fit(tape, parts[0])
-
-    def _fit(self, tape: Tape, g: str) -> str:
+    def lay_out(self, tape: Tape, parts: list[str], shape: list[int]) -> str:
+        """Write the parts, of `shape`, between one another, and zeros where no window looks."""
+        parts = list(parts)
+        if self.stride > self.taps:
+            parts += [tape.emit("Mul", parts[0], 0.0)] * (self.stride - self.taps)
+        g = weave(tape, parts, shape, self.place)
         extra = self.length - self.count * self.stride
         if extra == 0:
             return g
@@ -123,9 +116,9 @@ def _routed(at: At, window: Window) -> str:
     )
     rows = along.pool(tape, x, along.taps)
     shares = down.share(tape, at.grad, rows, at.y())
-    g = down.interleave(tape, shares, [-1, *out[1:]])
+    g = down.lay_out(tape, shares, [-1, *out[1:]])
     shares = along.share(tape, g, x, rows)
-    g = along.interleave(tape, shares, [-1, out[1], shape[2], out[3]])
+    g = along.lay_out(tape, shares, [-1, out[1], shape[2], out[3]])
     if any(window.pads):
         g = tape.emit("Pad", g, [0, 0, -top, -left, 0, 0, -bottom, -right])
     return g
