@@ -13,6 +13,11 @@ from pyoip.network import Network, load
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+STRANGERS = Path(os.environ.get("PYOIP_TEST_MODELS", SHARED / "models"))
+needs_strangers = pytest.mark.skipif(
+    not STRANGERS.is_dir(),
+    reason="the models of other people are not here; set PYOIP_TEST_MODELS to their folder",
+)
 
 if "PYOIP_DATA" not in os.environ and (SHARED / "data").is_dir():
     os.environ["PYOIP_DATA"] = str(SHARED / "data")

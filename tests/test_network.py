@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import warnings
@@ -18,6 +17,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import ROOT, STRANGERS, needs_strangers
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -25,13 +25,6 @@ from pyoip.errors import InvalidArgument, ModelError
 from pyoip.graph.file import to_node
 from pyoip.graph.shapes import result_shapes
 from pyoip.network import MODELS, Layer, Network, load
-
-ROOT = Path(__file__).resolve().parent.parent
-STRANGERS = Path(os.environ.get("PYOIP_TEST_MODELS", ROOT.parent / "shared" / "models"))
-needs_strangers = pytest.mark.skipif(
-    not STRANGERS.is_dir(),
-    reason="the models of other people are not here; set PYOIP_TEST_MODELS to their folder",
-)
 
 # name, maps, output, receptive field, stride, what follows
 LISTED: dict[str, list[tuple[Any, ...]]] = {

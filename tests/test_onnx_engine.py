@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import SHARED
+from conftest import STRANGERS, needs_strangers
 from problems import SETTINGS, TOLERANCE, as_model, errors_of, problem, relative_error, same_ascents
 
 import pyoip
@@ -21,8 +21,6 @@ from pyoip.engines.reference import ReferenceEngine
 from pyoip.settings import Constraint, Settings
 from pyoip.stack import build_stack
 
-STRANGERS = SHARED / "models"
-needs_models = pytest.mark.skipif(not STRANGERS.is_dir(), reason="PYOIP_TEST_MODELS: no models")
 QUICK: dict[str, Any] = {"candidates": 16, "trials": 2, "starts": 2, "kicks": 0, "steps": 12}
 
 
@@ -69,7 +67,7 @@ def test_ascents_end_as_the_definition_says(mnist: pyoip.Network) -> None:
     assert same_ascents(found, exact)
 
 
-@needs_models
+@needs_strangers
 @pytest.mark.parametrize(("name", "layer"), [("mnist", 3), ("residual_mnist", 9)])
 def test_bits_do_not_depend_on_the_batch(name: str, layer: int) -> None:
     network = pyoip.load(name if name == "mnist" else STRANGERS / f"{name}.onnx")
@@ -105,7 +103,7 @@ def test_ctrl_c_keeps_what_has_ended(mnist: pyoip.Network) -> None:
 # --- choosing it -------------------------------------------------------------------------------
 
 
-@needs_models
+@needs_strangers
 def test_auto_takes_the_core_where_it_can_and_onnx_elsewhere() -> None:
     network = pyoip.load(STRANGERS / "residual_mnist.onnx")
     assert engines.for_layer("auto", network, 2).name == "cpu"
@@ -127,7 +125,7 @@ def test_provider_is_named_and_missing_ones_are() -> None:
         engines.for_layer("cpu:cuda", network, 1)
 
 
-@needs_models
+@needs_strangers
 def test_without_onnxruntime_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
@@ -160,7 +158,7 @@ def test_wrong_images_and_targets_are_refused(mnist: pyoip.Network) -> None:
 # --- what networks take ------------------------------------------------------------------------
 
 
-@needs_models
+@needs_strangers
 def test_channels_last_are_handled_as_planes_and_taken_either_way() -> None:
     network = pyoip.load(STRANGERS / "mesonet_nhwc.onnx")
     assert (network.layout, network.input_shape) == ("NHWC", (3, 256, 256))
@@ -228,7 +226,7 @@ def test_exported_step_says_what_it_is(tmp_path: Path) -> None:
     assert not third  # nothing of the layers behind
 
 
-@needs_models
+@needs_strangers
 @pytest.mark.parametrize("layout", [None, "NCHW"])
 def test_exported_step_keeps_the_order_of_axes(layout: str | None, tmp_path: Path) -> None:
     network = pyoip.load(STRANGERS / "mesonet_nhwc.onnx")

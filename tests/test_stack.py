@@ -9,14 +9,13 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import STRANGERS, needs_strangers
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from problems import by_torch
 from test_network import (
-    STRANGERS,
     build,
     export,
-    needs_strangers,
     node,
     random_image,
     run_ort,
