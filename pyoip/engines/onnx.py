@@ -90,8 +90,6 @@ class Runner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # A thread that waits for the next step shall not keep a processor busy meanwhile.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         chosen = [(provider, _OPTIONS.get(provider, {}))]
         try:
             self._session = onnxruntime.InferenceSession(
