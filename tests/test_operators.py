@@ -8,6 +8,7 @@ the truth is finite differences of ONNX's reference implementation in float64.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -907,23 +908,24 @@ def _nodes(case: Case) -> list[onnx.NodeProto]:
 
 def _inferred(case: Case) -> tuple[int, ...]:
     """Shape of y for one image, by computing it."""
-    image = _images(case)[:1].astype(np.float64)
+    image = _images(case)[:1]
     if case.truth is None:
         return _forward(case, image).shape
-    return tuple(case.truth(torch.tensor(image), *_tensors(case)).shape)
+    return tuple(case.truth(torch.tensor(image).double(), *_tensors(case)).shape)
 
 
 def _forward(case: Case, x: Array) -> Array:
-    """ONNX's own reference, in float64."""
+    """ONNX's own reference, with floats as those of x."""
     constants = {
-        name: array.astype(np.float64) if array.dtype.kind == "f" else array
+        name: array.astype(x.dtype) if array.dtype.kind == "f" else array
         for name, array in _constants(case).items()
     }
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
     graph = helper.make_graph(
         _nodes(case),
         "case",
-        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, x.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)],
+        [helper.make_tensor_value_info("x", kind, x.shape)],
+        [helper.make_tensor_value_info("y", kind, None)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)])
@@ -1017,6 +1019,99 @@ def test_gradient(case: Case) -> None:
     assert relative_error(values, true_values) < TOLERANCE
     assert relative_error(gradients, true_gradients) < TOLERANCE
     assert np.abs(true_gradients).max() > 0
+
+
+_MIXES = "mixes the images of a batch"
+_OWN = "has a constant with a value of its own for each image of a batch"
+_ROWS_DIFFER = "holds different numbers of rows for each image in its inputs"
+_PRODUCT = "is a product that mixes the images of a batch"
+
+REFUSED = [
+    ("y = ReduceMean(x)", {}, 18, _MIXES),
+    ("y = ReduceMax <axes = [1, 0]> (x)", {}, 13, _MIXES),
+    ("y = ReduceSum <keepdims = 0> (x, n)", {"n": np.array([-4])}, 18, _MIXES),
+    ("y = Softmax <axis = 0> (x)", {}, 13, _MIXES),
+    ("y = LogSoftmax <axis = -4> (x)", {}, 18, _MIXES),
+    ("y = LpNormalization <axis = 0> (x)", {}, 18, _MIXES),
+    ("y = MeanVarianceNormalization(x)", {}, 13, _MIXES),
+    ("y = LayerNormalization <axis = 0> (x, a)", {"a": (1, 2, 5, 6)}, 18, _MIXES),
+    (
+        "y = BatchNormalization <training_mode = 1> (x, a, a, a, b)",
+        {"a": (2,), "b": _positive(2)},
+        15,
+        f"is in training mode, which {_MIXES}",
+    ),
+    (
+        "y = Dropout(x, r, t)",
+        {"r": np.float32(0.0), "t": np.array(True)},
+        18,
+        "is in training mode",
+    ),
+    (
+        "t = Transpose <perm = [1, 0, 2, 3]> (x); y = InstanceNormalization(t, a, a)",
+        {"a": (1,)},
+        18,
+        "takes what is not its first axis for the images of a batch",
+    ),
+    ("y = Add(x, a)", {"a": (3, 2, 5, 6)}, 18, _OWN),
+    ("c = Greater(x, b); y = Where(c, x, a)", {"a": (3, 2, 5, 6), "b": (6,)}, 18, _OWN),
+    ("y = LayerNormalization(x, a)", {"a": (2, 1, 1, 6)}, 18, _OWN),
+    (
+        "r = Reshape(x, n); s = ReduceMean <axes = [1], keepdims = 0> (x); y = Mul(r, s)",
+        {"n": np.array([2, 5, 6])},
+        13,
+        _ROWS_DIFFER,
+    ),
+    (
+        "t = Transpose <perm = [1, 0, 2, 3]> (x); s = ReduceMean <axes = [1]> (x); y = Add(s, t)",
+        {},
+        13,
+        "holds the images along different axes of its inputs",
+    ),
+    ("h = Flatten(x); y = Gemm <transA = 1> (h, a)", {"a": (1, 4)}, 18, _PRODUCT),
+    ("h = Flatten(x); y = Gemm(a, h)", {"a": (4, 1)}, 18, _PRODUCT),
+    ("h = Flatten(x); y = Gemm <transB = 1> (h, h)", {}, 18, _PRODUCT),
+    ("h = Flatten(x); y = Gemm(a, b, h)", {"a": (1, 3), "b": (3, 60)}, 18, "adds what depends"),
+    ("h = Flatten(x); t = Transpose(h); y = MatMul(t, h)", {}, 18, _PRODUCT),
+    ("h = Flatten(x); t = Transpose(h); y = MatMul(h, t)", {}, 18, _PRODUCT),
+    ("h = Flatten(x); t = Transpose(h); y = MatMul(t, a)", {"a": (1,)}, 18, _PRODUCT),
+    ("y = MatMul(x, a)", {"a": (3, 1, 6, 4)}, 18, _OWN),
+    (
+        "r = Reshape(x, n); t = Transpose <perm = [0, 1, 3, 2]> (x); "
+        "s = ReduceMean <axes = [1], keepdims = 0> (t); y = MatMul(r, s)",
+        {"n": np.array([2, 5, 6])},
+        13,
+        _ROWS_DIFFER,
+    ),
+    (
+        "r = Reshape(x, n); y = QuantizeLinear <axis = 0> (r, s)",
+        {"n": np.array([2, 5, 6]), "s": _positive(2)},
+        13,
+        _MIXES,
+    ),
+    (
+        "s = ReduceMax <axes = [1, 2, 3], keepdims = 0> (x); y = QuantizeLinear <axis = 0> (x, s)",
+        {},
+        13,
+        "has a scale that is not constant",
+    ),
+    ("y = CumSum(x, n)", {"n": np.array(1)}, 18, "is an operator without a gradient here"),
+]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "opset", "why"), REFUSED, ids=[line[0] for line in REFUSED]
+)
+def test_what_mixes_images_is_refused(
+    nodes: str, constants: dict[str, Any], opset: int, why: str
+) -> None:
+    case = Case(nodes, constants=constants, opset=opset)
+    network = _network(case)
+    op = _nodes(case)[-1].op_type
+    path = rf"it lies on the path image -> (.* -> )?{op} 'y' -> (.* -> )?the layer$"
+    message = rf"^layer 1 \(end\): node 'y' \({op}\) {re.escape(why)}[^;\n]*; {path}"
+    with pytest.raises(pyoip.UnsupportedOperator, match=message):
+        gradient_model(locate(network, "end"), "preactivation")
 
 
 def test_every_operator_has_a_case() -> None:

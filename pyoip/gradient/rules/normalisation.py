@@ -177,7 +177,7 @@ def _spelt_out(at: At) -> list[str]:
 
 def _four_axes(at: At) -> int:
     if len(at.shape()) != 4:
-        raise Mixed(f"normalises a tensor of shape {list(at.shape())}; only 4 axes are known here")
+        raise Mixed(f"normalises a tensor of {len(at.shape())} axes instead of 4")
     return leading(at)
 
 
