@@ -1095,6 +1095,7 @@ REFUSED = [
         13,
         "has a scale that is not constant",
     ),
+    ("y = Floor(x)", {}, 18, "lets no gradient through"),
     ("y = CumSum(x, n)", {"n": np.array(1)}, 18, "is an operator without a gradient here"),
 ]
 
@@ -1102,7 +1103,7 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("nodes", "constants", "opset", "why"), REFUSED, ids=[line[0] for line in REFUSED]
 )
-def test_what_mixes_images_is_refused(
+def test_what_cannot_be_derived_is_refused(
     nodes: str, constants: dict[str, Any], opset: int, why: str
 ) -> None:
     case = Case(nodes, constants=constants, opset=opset)

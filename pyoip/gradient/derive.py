@@ -45,7 +45,9 @@ def write_forward(tape: Tape, nodes: Sequence[Node], label: str) -> None:
         tape.names.update(zip(node.outputs, made, strict=False))
 
 
-def write_backward(tape: Tape, nodes: Sequence[Node], seeds: dict[str, str], to: str) -> str:
+def write_backward(
+    tape: Tape, nodes: Sequence[Node], seeds: dict[str, str], to: str, label: str
+) -> str:
     """Write the gradient by tensor `to`, given those by some tensors behind it.
 
     Parameters
@@ -57,21 +59,39 @@ def write_backward(tape: Tape, nodes: Sequence[Node], seeds: dict[str, str], to:
     seeds : dict
         Tensor of the network -> its gradient in the written graph.
     to : str
+    label : str
+        What messages call the layer.
 
     Returns
     -------
     str
-        Name of the gradient; ``""`` where none reaches `to`.
+        Name of the gradient.
+
+    Raises
+    ------
+    UnsupportedOperator
+        Every way to `to` leads through a node that lets no gradient through; the message names
+        one.
     """
+    dams = []
     reached = {tensor: [gradient] for tensor, gradient in seeds.items()}
     for node in reversed(nodes):
         if not any(name in reached for name in node.outputs):
             continue
         at = At(tape, node, [_sum(tape, reached.pop(name, [])) for name in node.outputs])
-        for index, gradient in enumerate(OPERATORS[node.op].gradient(at)):
-            if gradient is not None and at.wants(index):
-                reached.setdefault(node.inputs[index], []).append(gradient)
-    return _sum(tape, reached.get(to, [])) or ""
+        passed = [
+            (node.inputs[index], gradient)
+            for index, gradient in enumerate(OPERATORS[node.op].gradient(at))
+            if gradient is not None and at.wants(index)
+        ]
+        for name, gradient in passed:
+            reached.setdefault(name, []).append(gradient)
+        if not passed:
+            dams.append(node)
+    found = _sum(tape, reached.get(to, []))
+    if found is None:
+        raise refused(tape.graph, dams[-1], label, "lets no gradient through")
+    return found
 
 
 def _sum(tape: Tape, parts: Sequence[str]) -> str | None:

@@ -138,7 +138,7 @@ def _one_map(
     d = tape.emit("Reshape", d, [0, high * wide, -1])
     d = tape.emit("MatMul", tape.emit("Transpose", weights, perm=[0, 2, 1]), d)
     d = tape.like(d, source)
-    gradient = write_backward(tape, below, {source: d}, tape.graph.image)
+    gradient = write_backward(tape, below, {source: d}, tape.graph.image, label)
     return replace(measured, gradient=gradient)
 
 
@@ -233,7 +233,7 @@ class _Region:
         if objective == "preactivation" or not reply.region:
             return measured, share
         end = reply.region[-1].outputs[0]
-        dz = write_backward(tape, reply.region, {end: share}, reply.source)
+        dz = write_backward(tape, reply.region, {end: share}, reply.source, label)
         if wake:
             dz = self._woken(dz, flat, activation, mask)
         return measured, dz
@@ -288,5 +288,5 @@ def _picked_map(
     region = _Region(tape, reply, shape, None)
     wake = wake and gates(tape.graph, reply)
     measured, dz = region.write(tape.name(reply.before), label, objective, wake, mask)
-    gradient = write_backward(tape, nodes, {reply.before: dz}, tape.graph.image)
+    gradient = write_backward(tape, nodes, {reply.before: dz}, tape.graph.image, label)
     return replace(measured, gradient=gradient)
