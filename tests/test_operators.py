@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,41 +19,18 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
+from operator_case import Array, Case, Truth, tied
 from problems import relative_error
+from spatial_cases import CONVOLUTIONS, MOVEMENT, POOLS
 
 import pyoip
 from pyoip.gradient.operators import OPERATORS
 from pyoip.gradient.step import gradient_model, locate
 
-Array = np.ndarray[Any, Any]
-Truth = Callable[..., torch.Tensor]
-
 # float32 beside float64, relative to the largest value; sums have up to a few hundred terms.
 TOLERANCE = 3e-6
 STEP = 1e-5  # of finite differences in float64, whose error is then about 1e-9
 IMAGES = 3
-
-
-@dataclass(frozen=True)
-class Case:
-    """One line of the table.
-
-    `nodes` lead from ``x`` to ``y``; `truth` takes x and the constants as float64 tensors, None
-    asks for finite differences; `shape` is (C, H, W); `constants` are shapes, filled with normal
-    values, or arrays; `opset` is the one that the network is saved in; `positive` makes x so, and
-    `change` makes of normal values what x is to be.
-    """
-
-    nodes: str
-    truth: Truth | None = None
-    shape: tuple[int, int, int] = (2, 5, 6)
-    constants: dict[str, Any] = field(default_factory=dict)
-    opset: int = 18
-    positive: bool = False
-    change: Callable[[Array], Array] = np.asarray
-
-    def __str__(self) -> str:
-        return f"{self.nodes} @{self.opset}{' ties' * (self.change is _tied)}"
 
 
 F = torch.nn.functional
@@ -133,11 +109,6 @@ def _with_zeros(x: Array) -> Array:
 
 _MEAN = "s = ReduceMean <axes = [1]> (x)"
 _ROWS = "s = ReduceMean <axes = [2]> (x)"
-
-
-def _tied(x: Array) -> Array:
-    """Few values, and in the first image one."""
-    return np.concatenate([np.full_like(x[:1], -0.5), x[1:].round()])
 
 
 def _max_pool(kernel: Any, pads: tuple[int, int, int, int] = (0, 0, 0, 0), **more: Any) -> Truth:
@@ -227,14 +198,7 @@ MAX_POOLS: list[tuple[str, tuple[int, int, int], Truth]] = [
 
 CASES = [
     Case("y = Identity(x)", lambda x: x),
-    Case(
-        "y = Reshape(x, s)",
-        lambda x, _: x.reshape(1, 5, 6, 2),
-        constants={"s": np.array([1, 5, -1, 2])},
-    ),
-    Case("y = Flatten(x)", lambda x: x.flatten(1)),
     Case("y = Unsqueeze <axes = [1]> (x)", lambda x: x[:, None], opset=11),
-    Case("y = Transpose <perm = [0, 3, 1, 2]> (x)", lambda x: x.permute(0, 3, 1, 2)),
     # Functions of one value. Where x is rounded, values lie on the bends.
     Case("y = Relu(x)", torch.relu),
     Case("y = Relu(x)", torch.relu, change=np.round),
@@ -876,16 +840,14 @@ CASES = [
         lambda x, s, z: (x / s).round().clamp(-128, 127).detach() * x,
         constants={"s": np.float32(0.01), "z": np.int8(0)},
     ),
-    Case(
-        "y = Conv <strides = [1, 1], pads = [1, 0, 0, 2]> (x, w)",
-        lambda x, w: F.conv2d(F.pad(x, (0, 2, 1, 0)), w),
-        constants={"w": (3, 2, 2, 3)},
-    ),
     *(
         Case(f"y = MaxPool <{attributes}> (x)", truth, shape, change=change)
         for attributes, shape, truth in MAX_POOLS
-        for change in (np.asarray, _tied)
+        for change in (np.asarray, tied)
     ),
+    *CONVOLUTIONS,
+    *POOLS,
+    *MOVEMENT,
 ]
 
 

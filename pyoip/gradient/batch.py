@@ -52,14 +52,20 @@ def apart(at: At, axes: Sequence[int]) -> int:
     return at.batch()
 
 
-def moved(before: Shape, axis: int, after: Shape) -> int:
+def moved(before: Shape, axis: int, after: Shape, images: int) -> int:
     """Return where the images lie after a reshape, which keeps the order of all values.
 
-    What lies along the first axis may be split or joined: what belongs to an image stays
-    together.
+    An axis of the result holds them if as many values lie before it as before `axis`, and if it
+    can be shared out among the network's own number of `images`; what belongs to an image may be
+    split or joined. Of several such axes, as in (1, 1, 8), one that holds nothing else is taken.
     """
-    for place in range(len(after)):
-        same = math.prod(after[:place]) == math.prod(before[:axis])
-        if same and (axis == place == 0 or math.prod(after[place:]) == math.prod(before[axis:])):
-            return place
-    raise Mixed(f"reshapes {list(before)} to {list(after)}, which mixes the images of a batch")
+    first = math.prod(before[:axis])
+    found = [
+        place
+        for place in range(len(after))
+        if math.prod(after[:place]) == first and after[place] % images == 0
+    ]
+    if not found:
+        change = f"{list(before)} to {list(after)}"
+        raise Mixed(f"reshapes {change}, which mixes the images of a batch")
+    return min(found, key=lambda place: (after[place] != images, place != axis))

@@ -2,8 +2,8 @@
 
 Every tensor of the network has its name in the written graph in `Tape.names`; what is written
 besides gets names of its own. Shapes are those of the network as it was loaded, with its own
-batch; `Tape.batch` tells along which axis the images of a tensor lie, and nothing that is written
-depends on how many there are.
+batch of `Tape.images`; `Tape.batch` tells along which axis the images of a tensor lie, and nothing
+that is written depends on how many there are.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Tape:
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.names: dict[str, str] = {}
         self.batch: dict[str, int] = {graph.image: graph.layout.index("N")}
+        self.images = graph.shapes[graph.image][self.batch[graph.image]]
         self._shared: dict[tuple[str, Shape, bytes], str] = {}
         self._counts: dict[str, int] = {}
 

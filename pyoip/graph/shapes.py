@@ -17,6 +17,7 @@ import numpy as np
 
 from .node import Node, NodeError, Shape
 from .ops import BROADCAST, REDUCED, SAME_SHAPE
+from .window import pool_slide, transposed
 
 
 @dataclass(frozen=True)
@@ -273,23 +274,19 @@ def _pool_all(case: Case) -> list[Shape]:
     return [case.shape[:2] + (1,) * (len(case.shape) - 2)]
 
 
+def _pool(case: Case) -> list[Shape]:
+    slide = pool_slide(case.node.attributes, case.shape)
+    return [(*case.shape[:2], *slide.output(case.shape[2:]))]
+
+
 def _conv_transpose(case: Case) -> list[Shape]:
-    data, kernel = case.shape, case.shapes[1]
-    if len(data) != 4 or len(kernel) != 4 or case.get("auto_pad", "NOTSET") != "NOTSET":
-        raise Unknown
-    steps, wide = case.get("strides", [1, 1]), case.get("dilations", [1, 1])
-    pads, extra = case.get("pads", [0] * 4), case.get("output_padding", [0, 0])
-    if (len(steps), len(wide), len(pads), len(extra)) != (2, 2, 4, 2) or data[1] != kernel[0]:
-        raise NodeError(f"weights of shape {list(kernel)} for an input of shape {list(data)}")
-    size = [
-        steps[i] * (data[2 + i] - 1) + extra[i] + (kernel[2 + i] - 1) * wide[i] + 1
-        - pads[i] - pads[i + 2]
-        for i in (0, 1)
-    ]  # fmt: skip
-    size = case.get("output_shape", size)
-    if len(size) != 2:
-        raise NodeError(f"output_shape {size}; must be two numbers")
-    return [(data[0], kernel[1] * case.get("group", 1), *size)]
+    slide, extra, shape = transposed(case.node.attributes, case.shape, case.shapes[1])
+    grown = list(extra) != list(case.get("output_padding", None) or [0] * len(extra))
+    if grown and case.get("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER"):
+        raise Unknown  # runtimes do not agree on its size
+    if any(more >= step for more, step in zip(extra, slide.stride, strict=True)):
+        raise Unknown  # nor compute this
+    return [shape]
 
 
 def _depth_to_space(case: Case) -> list[Shape]:
@@ -376,6 +373,7 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "GlobalAveragePool": _pool_all,
     "GlobalLpPool": _pool_all,
     "GlobalMaxPool": _pool_all,
+    "LpPool": _pool,
     "MatMul": _matmul,
     "Pad": _pad,
     "Reshape": _reshape,

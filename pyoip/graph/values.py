@@ -16,7 +16,7 @@ from .node import MAX_ELEMENTS, Node, NodeError, Shape, Window, fail, plain, quo
 from .ops import FOLDED, POOLS, SHAPE_ONLY
 from .shapes import result_shapes
 from .tensor import TensorReader
-from .window import conv_window, pool_window
+from .window import conv_shape, conv_window, pool_slide, pool_window
 
 MAX_FOLDED = 2**27
 """Values of all computed constants together."""
@@ -50,7 +50,8 @@ class Values:
                 window = self._conv(node) if node.op == "Conv" else self._pool(node)
                 if window is not None:
                     return node.with_window(window)
-            self._infer(node)
+            else:
+                self._infer(node)
         except NodeError as error:
             raise fail(self.source, f"{node}: {error.problem}", error.remedy) from None
         self._blame(node)
@@ -132,6 +133,7 @@ class Values:
         if node.inputs[1] not in self.constants or weights is None:
             raise NodeError("its weights are not in the model", "save the model with its weights")
         if len(data) == len(weights) and len(data) in (3, 5):
+            self._set(node.outputs[0], conv_shape(node.attributes, data, weights))
             return None
         window = conv_window(node.attributes, data, weights)
         self._check_bias(node, weights[0])
@@ -141,6 +143,9 @@ class Values:
     def _pool(self, node: Node) -> Window | None:
         data = self._data_shape(node)
         if len(data) in (3, 5):
+            out = pool_slide(node.attributes, data).output(data[2:])
+            for name in node.outputs:
+                self._set(name, (*data[:2], *out))
             return None
         window = pool_window(node.attributes, data)
         self._slide(node, data, data[1], window)

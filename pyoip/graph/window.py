@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .node import MAX_ELEMENTS, NodeError, Pair, Quad, Shape, Window
+from .node import MAX_ELEMENTS, NodeError, Pair, Shape, Window
 
 
 def conv_window(attributes: Mapping[str, Any], data: Shape, weights: Shape) -> Window:
     """Return the window of a convolution of `data` (N, C, H, W) by `weights` (M, C/g, h, w)."""
     _need_rank(data, 4, "input")
     _need_rank(weights, 4, "weight tensor")
-    if min(weights) < 1:
-        raise NodeError(f"weights of shape {list(weights)}; every dimension must be at least 1")
-    kernel = _pair(attributes, "kernel_shape", (weights[2], weights[3]), 1)
-    if kernel != weights[2:]:
-        raise NodeError(f"kernel_shape {list(kernel)} but weights of shape {list(weights)}")
+    high, wide = kernel_of(attributes, weights)
+    kernel = (high, wide)
     group = _group(attributes, data[1], weights)
     return _window(attributes, kernel, data, group, ceil=False)
 
@@ -50,52 +48,181 @@ def pool_window(attributes: Mapping[str, Any], data: Shape) -> Window:
 def _window(
     attributes: Mapping[str, Any], kernel: Pair, data: Shape, group: int, ceil: bool
 ) -> Window:
-    size = (data[2], data[3])
-    stride = _pair(attributes, "strides", (1, 1), 1)
-    dilation = _pair(attributes, "dilations", (1, 1), 1)
+    slide = resolved(attributes, kernel, data[2:], ceil=ceil)
+    (high, wide), (top, left), (bottom, right) = slide.stride, slide.begin, slide.end
+    dilation = (slide.dilation[0], slide.dilation[1])
+    return Window(kernel, (high, wide), (top, left, bottom, right), dilation, group)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """How a convolution or pooling slides along any number of axes: one number for each.
+
+    Attributes
+    ----------
+    kernel, stride, dilation : tuple of int
+    begin, end : tuple of int
+        The pads, as far as the window really reaches: ``ceil_mode`` is larger pads at the end.
+    declared_end : tuple of int
+        The pads at the end without those of ``ceil_mode``.
+    """
+
+    kernel: Shape
+    stride: Shape
+    dilation: Shape
+    begin: Shape
+    end: Shape
+    declared_end: Shape
+
+    def reach(self) -> Shape:
+        """Return the extents of the dilated kernel."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def output(self, sizes: Shape) -> Shape:
+        """Return the sizes of the output for an input of `sizes`."""
+        along = zip(sizes, self.begin, self.end, self.reach(), self.stride, strict=True)
+        return tuple((n + b + e - reach) // step + 1 for n, b, e, reach, step in along)
+
+
+def resolved(
+    attributes: Mapping[str, Any], kernel: Shape, sizes: Shape, *, ceil: bool = False
+) -> Slide:
+    """Return how a window slides over an input of `sizes`, every default resolved."""
+    ones = (1,) * len(sizes)
+    stride = _ints(attributes, "strides", ones, 1)
+    dilation = _ints(attributes, "dilations", ones, 1)
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    pads = _pads(attributes, size, stride, (reach[0], reach[1]))
-    if ceil:
-        pads = _ceil_pads(pads, size, stride, (reach[0], reach[1]))
-    window = Window(kernel, stride, pads, dilation, group)
-    for axis, length in enumerate(size):
-        padded = length + pads[axis] + pads[axis + 2]
-        if padded < reach[axis]:
+    begin, declared = _pads(attributes, sizes, stride, reach)
+    end = _ceil_pads(begin, declared, sizes, stride, reach) if ceil else declared
+    for length, before, behind, extent in zip(sizes, begin, end, reach, strict=True):
+        padded = length + before + behind
+        if padded < extent:
             raise NodeError(
-                f"kernel of {reach[axis]} is larger than its padded input of {padded}",
+                f"kernel of {extent} is larger than its padded input of {padded}",
                 "use a larger input_shape or correct the node",
             )
-    return window
+    return Slide(tuple(kernel), stride, dilation, begin, end, declared)
 
 
-def _pads(attributes: Mapping[str, Any], size: Pair, stride: Pair, reach: Pair) -> Quad:
+def kernel_of(attributes: Mapping[str, Any], weights: Shape) -> Shape:
+    """Return the kernel of a convolution along any number of axes."""
+    if len(weights) < 3 or min(weights) < 1:
+        raise NodeError(f"weights of shape {list(weights)}; every dimension must be at least 1")
+    kernel = _ints(attributes, "kernel_shape", weights[2:], 1)
+    if kernel != weights[2:]:
+        raise NodeError(f"kernel_shape {list(kernel)} but weights of shape {list(weights)}")
+    return kernel
+
+
+def pool_slide(attributes: Mapping[str, Any], data: Shape) -> Slide:
+    """Return how a pooling of `data` (N, C, ...) slides."""
+    if "kernel_shape" not in attributes:
+        raise NodeError("no kernel_shape")
+    kernel = _ints(attributes, "kernel_shape", (1,) * (len(data) - 2), 1)
+    return resolved(attributes, kernel, data[2:], ceil=bool(attributes.get("ceil_mode", 0)))
+
+
+def conv_shape(attributes: Mapping[str, Any], data: Shape, weights: Shape) -> Shape:
+    """Return the shape of the result of a convolution along any number of axes."""
+    if len(data) != len(weights):
+        raise NodeError(f"weights of shape {list(weights)} for an input of shape {list(data)}")
+    slide = resolved(attributes, kernel_of(attributes, weights), data[2:])
+    _group(attributes, data[1], weights)
+    return (data[0], weights[0], *slide.output(data[2:]))
+
+
+def _pads(
+    attributes: Mapping[str, Any], sizes: Shape, stride: Shape, reach: Shape
+) -> tuple[Shape, Shape]:
     mode = attributes.get("auto_pad", "NOTSET")
+    rank = len(sizes)
     if mode == "NOTSET":
-        pads = _ints(attributes, "pads", (0, 0, 0, 0), 0)
-        return (pads[0], pads[1], pads[2], pads[3])
+        pads = _ints(attributes, "pads", (0,) * (2 * rank), 0)
+        return pads[:rank], pads[rank:]
     if mode == "VALID":
-        return (0, 0, 0, 0)
+        return (0,) * rank, (0,) * rank
+    _check_mode(mode)
+    small, large = [], []
+    for length, step, kernel in zip(sizes, stride, reach, strict=True):
+        total = max((-(-length // step) - 1) * step + kernel - length, 0)
+        small.append(total // 2)
+        large.append(total - total // 2)
+    if mode == "SAME_UPPER":
+        return tuple(small), tuple(large)
+    return tuple(large), tuple(small)
+
+
+def _check_mode(mode: object) -> None:
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise NodeError(f"auto_pad {mode!r}; known are NOTSET, VALID, SAME_UPPER and SAME_LOWER")
-    begin, end = [], []
-    for length, step, kernel in zip(size, stride, reach, strict=True):
-        total = max((-(-length // step) - 1) * step + kernel - length, 0)
-        small, large = total // 2, total - total // 2
-        begin.append(small if mode == "SAME_UPPER" else large)
-        end.append(large if mode == "SAME_UPPER" else small)
-    return (begin[0], begin[1], end[0], end[1])
 
 
-def _ceil_pads(pads: Quad, size: Pair, stride: Pair, reach: Pair) -> Quad:
+def _ceil_pads(begin: Shape, end: Shape, sizes: Shape, stride: Shape, reach: Shape) -> Shape:
     """Enlarge the end pads so that plain floor arithmetic gives what ``ceil_mode`` asks for."""
     ends = []
-    for axis, length in enumerate(size):
-        begin, end = pads[axis], pads[axis + 2]
-        count = -(-(length + begin + end - reach[axis]) // stride[axis]) + 1
-        if (count - 1) * stride[axis] >= length + begin:
+    for length, before, behind, kernel, step in zip(sizes, begin, end, reach, stride, strict=True):
+        count = -(-(length + before + behind - kernel) // step) + 1
+        if (count - 1) * step >= length + before:
             count -= 1  # a last window that lies wholly in the padding is dropped
-        ends.append(max(end, (count - 1) * stride[axis] + reach[axis] - length - begin))
-    return (pads[0], pads[1], ends[0], ends[1])
+        ends.append(max(behind, (count - 1) * step + kernel - length - before))
+    return tuple(ends)
+
+
+def transposed(
+    attributes: Mapping[str, Any], data: Shape, weights: Shape
+) -> tuple[Slide, Shape, Shape]:
+    """Return how a transposed convolution slides, its output padding, and its result's shape.
+
+    The slide is that of the convolution which leads back. An ``output_shape`` that is larger than
+    what the kernels cover becomes output padding.
+    """
+    if len(data) != len(weights) or data[1] != weights[0]:
+        raise NodeError(f"weights of shape {list(weights)} for an input of shape {list(data)}")
+    group = attributes.get("group", 1)
+    if not isinstance(group, int) or group < 1 or data[1] % group:
+        raise NodeError(f"group {group!r} does not divide {data[1]} channels")
+    kernel, sizes, rank = kernel_of(attributes, weights), data[2:], len(data) - 2
+    stride = _ints(attributes, "strides", (1,) * rank, 1)
+    dilation = _ints(attributes, "dilations", (1,) * rank, 1)
+    extra = _ints(attributes, "output_padding", (0,) * rank, 0)
+    slide = Slide(kernel, stride, dilation, (0,) * rank, (0,) * rank, (0,) * rank)
+    along = zip(sizes, stride, slide.reach(), extra, strict=True)
+    full = tuple((n - 1) * step + reach + more for n, step, reach, more in along)
+    out = _asked(attributes, sizes, stride)
+    if out:
+        begin, end, more = _shared_out(attributes, full, out)
+        extra = tuple(map(sum, zip(extra, more, strict=True)))
+    else:
+        begin, end = _pads(attributes, sizes, stride, kernel)
+        out = tuple(n - b - e for n, b, e in zip(full, begin, end, strict=True))
+    return (
+        replace(slide, begin=begin, end=end, declared_end=end),
+        extra,
+        (data[0], weights[1] * group, *out),
+    )
+
+
+def _asked(attributes: Mapping[str, Any], sizes: Shape, stride: Shape) -> Shape:
+    """Return the sizes that a transposed convolution's attributes ask for, () if pads decide."""
+    if attributes.get("output_shape"):
+        return _ints(attributes, "output_shape", (1,) * len(sizes), 1)
+    mode = attributes.get("auto_pad", "NOTSET")
+    if mode in ("NOTSET", "VALID"):
+        return ()
+    _check_mode(mode)
+    return tuple(n * step for n, step in zip(sizes, stride, strict=True))
+
+
+def _shared_out(
+    attributes: Mapping[str, Any], full: Shape, out: Shape
+) -> tuple[Shape, Shape, Shape]:
+    """Return pads at both ends, and output padding, that bring the sizes `full` to `out`."""
+    total = [n - m for n, m in zip(full, out, strict=True)]
+    small = tuple(max(n, 0) // 2 for n in total)
+    large = tuple(max(n, 0) - max(n, 0) // 2 for n in total)
+    upper = attributes.get("auto_pad", "NOTSET") == "SAME_UPPER"
+    begin, end = (small, large) if upper else (large, small)
+    return begin, end, tuple(max(-n, 0) for n in total)
 
 
 def _pair(attributes: Mapping[str, Any], name: str, default: Pair, least: int) -> Pair:

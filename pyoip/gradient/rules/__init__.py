@@ -7,6 +7,7 @@ such function, and by one line in the table of ``tests/test_operators.py``.
 
 from . import (
     activation,
+    averages,
     convolution,
     elementwise,
     matrix,
@@ -19,6 +20,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "averages",
     "convolution",
     "elementwise",
     "matrix",

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ...graph.node import Pair, Window
+from ...graph.node import Pair, Shape, Window
+from ...graph.window import Slide, kernel_of, resolved, transposed
 from ..batch import leading
 from ..operators import operator
 from ..tape import At, Tape
@@ -36,14 +37,77 @@ _COPY = 32
 """Multiply-adds in whose time a runtime copies a value along one axis."""
 
 
-@operator("Conv", batch=leading)
+def _slide(at: At) -> Slide:
+    attributes = at.node.attributes
+    return resolved(attributes, kernel_of(attributes, at.shape(1)), at.shape()[2:])
+
+
+def _sliding(slide: Slide) -> dict[str, Any]:
+    return {
+        "kernel_shape": list(slide.kernel),
+        "strides": list(slide.stride),
+        "dilations": list(slide.dilation),
+        "pads": [*slide.begin, *slide.end],
+    }
+
+
+def _weighted(at: At) -> list[str]:
+    return [at.x(i) for i in range(len(at.node.inputs))]
+
+
+def _with_pads(at: At) -> list[str]:
+    """Write a convolution with its pads in numbers, which all runtimes understand alike."""
+    return [at.emit("Conv", *_weighted(at), group=at.get("group", 1), **_sliding(_slide(at)))]
+
+
+@operator("Conv", batch=leading, forward=_with_pads)
 def conv(at: At) -> list[str | None]:
-    window = at.node.window
     weights = at.constant(1)
-    assert window is not None
     assert weights is not None
-    size, out = at.shape()[2:], at.out_shape()[2:]
-    return [conv_back(at.tape, at.grad, weights, window, (size[0], size[1]), (out[0], out[1]))]
+    sizes, out = at.shape()[2:], at.out_shape()[2:]
+    group = int(at.get("group", 1))
+    return [slide_back(at.tape, at.grad, weights, _slide(at), group, sizes, out)]
+
+
+def slide_back(
+    tape: Tape,
+    dz: str,
+    weights: Array,
+    slide: Slide,
+    group: int,
+    size: Shape,
+    out: Shape,
+) -> str:
+    """Write what `conv_back` does, along any number of axes."""
+    if len(size) != 2:
+        return _back(tape, dz, weights, slide, group, size, out)
+    (high, wide), (down, right), (tall, broad) = slide.kernel, slide.stride, slide.dilation
+    pads = (slide.begin[0], slide.begin[1], slide.end[0], slide.end[1])
+    window = Window((high, wide), (down, right), pads, (tall, broad), group)
+    return conv_back(tape, dz, weights, window, (size[0], size[1]), (out[0], out[1]))
+
+
+def _back(
+    tape: Tape,
+    dz: str,
+    weights: Array,
+    slide: Slide,
+    group: int,
+    size: Shape,
+    out: Shape,
+) -> str:
+    along = zip(size, slide.begin, out, slide.stride, slide.reach(), strict=True)
+    left_over = [n + b - ((m - 1) * step + reach) for n, b, m, step, reach in along]
+    attributes = _sliding(slide)
+    attributes["pads"] = [*slide.begin, *(max(-n, 0) for n in left_over)]
+    return tape.emit(
+        "ConvTranspose",
+        dz,
+        np.asarray(weights, np.float32),
+        output_padding=[max(n, 0) for n in left_over],
+        group=group,
+        **attributes,
+    )
 
 
 def conv_back(tape: Tape, dz: str, weights: Array, window: Window, size: Pair, out: Pair) -> str:
@@ -161,3 +225,27 @@ def _transposed(tape: Tape, dz: str, weights: Array, window: Window, size: Pair,
         output_padding=[max(n, 0) for n in left_over],
         group=window.group,
     )
+
+
+def _transposing(at: At) -> tuple[Slide, Shape]:
+    slide, extra, _ = transposed(at.node.attributes, at.shape(), at.shape(1))
+    return slide, extra
+
+
+def _transposed_with_pads(at: At) -> list[str]:
+    slide, extra = _transposing(at)
+    attributes = {"group": at.get("group", 1), "output_padding": list(extra), **_sliding(slide)}
+    return [at.emit("ConvTranspose", *_weighted(at), **attributes)]
+
+
+@operator("ConvTranspose", batch=leading, forward=_transposed_with_pads)
+def conv_transpose(at: At) -> list[str | None]:
+    """The convolution by the same weights, cut so that it begins at the right place."""
+    slide, _ = _transposing(at)
+    along = zip(
+        at.shape()[2:], slide.begin, slide.stride, slide.reach(), at.out_shape()[2:], strict=True
+    )
+    ends = [max((n - 1) * step + reach - b - out, 0) for n, b, step, reach, out in along]
+    attributes = _sliding(slide)
+    attributes["pads"] = [*slide.begin, *ends]
+    return [at.emit("Conv", at.grad, at.x(1), group=at.get("group", 1), **attributes)]
