@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .network import Network, load
     from .result import Result, load_result
     from .settings import Constraint, Settings
+    from .web.page import export_web
 
 # In a clone of the repository this folder hides the installed package, which alone holds the
 # compiled core: let it be found there.
@@ -47,6 +48,7 @@ _HOMES = {
     "network": ("Network", "load"),
     "result": ("Result", "load_result"),
     "settings": ("Constraint", "Settings"),
+    "web.page": ("export_web",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -58,6 +60,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "start_images",
     "export_step",
     "load_result",
+    "export_web",
     "Network",
     "Result",
     "Settings",

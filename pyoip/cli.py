@@ -1,4 +1,4 @@
-"""The command line: ``pyoip layers``, ``ascend``, ``export-step``, ``train`` and ``info``.
+"""The command line: ``layers``, ``ascend``, ``export-step``, ``export-web``, ``train``, ``info``.
 
 What a command computes is imported when it runs, so that ``pyoip --help`` is quick.
 """
@@ -250,6 +250,49 @@ def export_step(
                 dims = value.type.tensor_type.shape.dim
                 sides = " x ".join(d.dim_param or str(d.dim_value) for d in dims)
                 print(f"  {title:<5}{value.name:<12}{sides}")
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "pyoip export-web mnist page\n\n"
+    "pyoip export-web my.onnx page --layers 1,2 --runtime node_modules/onnxruntime-web"
+)
+def export_web(
+    model: o.Model,
+    directory: o.PageFolder,
+    layers: o.PageLayers = None,
+    title: o.PageTitle = None,
+    runtime: o.Runtime = None,
+    objective: o.Objective = Settings.objective,
+    constraint: o.ConstraintKind = Settings.constraint.kind,
+    low: o.Low = None,
+    high: o.High = None,
+    scales: o.Scales = None,
+    weights: o.Weights = None,
+    smoothing: o.Smoothing = 0,
+    overwrite: o.PageOverwrite = False,
+    quiet: o.Quiet = False,
+    json: o.Json = False,
+) -> None:
+    """Write a page on which a network's maps can be climbed in the browser."""
+    from .web.page import export_web as run
+
+    chosen: Any = objective
+    page = run(
+        model,
+        directory,
+        layers=o.layers_from(layers),
+        runtime=runtime,
+        title=title,
+        objective=chosen,
+        constraint=o.constraint_from(constraint, low, high),
+        fluctuations=o.fluctuations_from(scales, weights, smoothing),
+        overwrite=overwrite,
+    )
+    if json:
+        _print_json(asdict(page))
+    elif not quiet:
+        print(page)
 
 
 @app.command(epilog="Example:  pyoip train --dataset fashion-mnist --out fashion.onnx")

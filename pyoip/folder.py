@@ -29,7 +29,7 @@ DOCUMENT = "result.json"
 ARRAYS = "oips.npz"
 FORMAT = "pyoip result"
 FORMAT_VERSION = 1
-_STAGING = ".pyoip-"
+STAGING = ".pyoip-"  # how the folders begin that hold what is not complete yet
 
 Array = npt.NDArray[Any]
 Document = dict[str, Any]
@@ -61,16 +61,16 @@ def check_folder(
     path = Path(directory)
     if path.exists() and not path.is_dir():
         raise DataError(f"{path}: is a file, and a result is saved as a folder: choose another")
-    with _as_data_error(path, "cannot be written"):
+    with as_data_error(path, "cannot be written"):
         _check_contents(path, (sha256, layer, set(maps)), overwrite=overwrite)
-        with _made(path), tempfile.TemporaryDirectory(prefix=_STAGING, dir=path):
+        with made(path), tempfile.TemporaryDirectory(prefix=STAGING, dir=path):
             pass
 
 
 def _check_contents(path: Path, new: tuple[str, int, set[int]], *, overwrite: bool) -> None:
     names = {p.name for p in path.iterdir()} if path.exists() else set()
     before = _earlier(path)
-    foreign = sorted(n for n in names - set(before["files"]) if not n.startswith(_STAGING))
+    foreign = sorted(n for n in names - set(before["files"]) if not n.startswith(STAGING))
     if foreign:
         raise DataError(
             f"{path}: holds {foreign[0]!r}, which is not part of a saved result: "
@@ -103,7 +103,8 @@ def _earlier(path: Path) -> Document:
 
 
 @contextmanager
-def _as_data_error(path: Path, what: str) -> Iterator[None]:
+def as_data_error(path: Path, what: str) -> Iterator[None]:
+    """Raise `DataError` for what the operating system refuses."""
     try:
         yield
     except OSError as error:
@@ -112,16 +113,16 @@ def _as_data_error(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _made(path: Path) -> Iterator[None]:
+def made(path: Path) -> Iterator[None]:
     """Make `path` with its parents; on the way out remove what is still empty of them."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     path.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        for made in missing:
-            if made.is_dir() and not any(made.iterdir()):
-                made.rmdir()
+        for folder in missing:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def write_folder(
@@ -157,9 +158,9 @@ def write_folder(
     path = Path(directory)
     maps = [entry["map"] for entry in document["maps"]]
     check_folder(path, document["sha256"], document["layer"], maps, overwrite=overwrite)
-    with _as_data_error(path, "the result could not be saved"), _made(path):
-        _clear_staging(path)
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=path))
+    with as_data_error(path, "the result could not be saved"), made(path):
+        clear_staging(path)
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=path))
         try:
             names = _stage(staging, document, arrays, pictures)
             stale = set(_earlier(path)["files"]) - set(names)
@@ -171,9 +172,9 @@ def write_folder(
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _clear_staging(path: Path) -> None:
+def clear_staging(path: Path) -> None:
     """Remove what a killed process left here."""
-    for left in path.glob(_STAGING + "*"):
+    for left in path.glob(STAGING + "*"):
         shutil.rmtree(left, ignore_errors=True)
 
 

@@ -120,6 +120,21 @@ Shift = Annotated[int, _any("Move training images by up to so many pixels, 0 to 
 Resume = Annotated[bool, _any("Continue after the last finished epoch.", "--resume")]
 Checkpoint = Annotated[Path | None, _out("Checkpoint; without it FILE.checkpoint.")]
 
+PageFolder = Annotated[Path, typer.Argument(help="Folder of the page.", metavar="DIR")]
+PageLayers = Annotated[
+    str | None,
+    _any("Numbers or names with commas between; without it all.", "--layers", "-l", metavar="1,2"),
+]
+PageTitle = Annotated[str | None, _any("Headline; without it the network's name.")]
+Runtime = Annotated[
+    Path | None,
+    _any("Copy onnxruntime-web from this folder of its npm package.", metavar="PATH"),
+]
+PageOverwrite = Annotated[
+    bool,
+    _out("Write the page among other files; they stay, but for those of its names.", "--overwrite"),
+]
+
 
 def numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...]:
     """Return numbers written with commas between; none for None."""
@@ -147,6 +162,14 @@ def network_from(
         mean=numbers("--mean", mean, float) or None,
         std=numbers("--std", std, float) or None,
     )
+
+
+def layers_from(text: str | None) -> list[int | str] | None:
+    """Return layers written with commas between: numbers where they are; None for None."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    return [int(part) if part.isdecimal() else part for part in parts]
 
 
 def constraint_from(kind: str, low: float | None, high: float | None) -> Constraint:

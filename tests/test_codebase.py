@@ -24,7 +24,7 @@ ROOMS = tuple(
     """
     errors files progress settings activation graph network stack gradient _cpu fluctuations
     reference bounds engines canvas figures evolution summary folder result starts climb ascent
-    data export training train console options cli __main__
+    web data export training train console options cli __main__
     """.split()  # noqa: SIM905 - a list of 30 short words reads best as words
 )
 HEAVY = {"onnx", "onnxruntime", "matplotlib", "torch", "pooch", "typer", "rich", "PIL"}
@@ -126,7 +126,9 @@ def test_examples_in_docstrings_run(path: Path, monkeypatch, tmp_path) -> None:
     assert failed == 0
 
 
-@pytest.mark.parametrize("name", ["ascend", "score", "load", "start_images", "Result", "Settings"])
+@pytest.mark.parametrize(
+    "name", ["ascend", "score", "load", "start_images", "export_web", "Result", "Settings"]
+)
 def test_public_docstrings_tell_all_parameters(name: str) -> None:
     thing = getattr(pyoip, name)
     if inspect.isclass(thing):

@@ -1,0 +1,1 @@
+"""A page that climbs in the browser; see `pyoip.export_web`."""
