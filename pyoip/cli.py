@@ -270,6 +270,10 @@ def export_web(
     scales: o.Scales = None,
     weights: o.Weights = None,
     smoothing: o.Smoothing = 0,
+    input_shape: o.InputShape = None,
+    pixels: o.Pixels = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
     overwrite: o.PageOverwrite = False,
     quiet: o.Quiet = False,
     json: o.Json = False,
@@ -279,7 +283,7 @@ def export_web(
 
     chosen: Any = objective
     page = run(
-        model,
+        o.network_from(model, input_shape, pixels, mean, std),
         directory,
         layers=o.layers_from(layers),
         runtime=runtime,

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InvalidArgument, UnsupportedLayer
 from ..fluctuations import Fluctuations
-from ..gradient.step import Place, ascent_model, locate, score_model
+from ..gradient import Place, ascent_model, locate, score_model
 from ..network import Layer, Network, load
 from ..settings import Constraint, Objective, Settings, as_constraint, require
 from .publish import check_site, publish
