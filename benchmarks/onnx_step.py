@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from cpu import THREADS, be_fair
 from machine import describe
 from peers.torch_graph import TorchGraph
-from timing import best_of, calling, interleaved
+from timing import Rate, best_of, interleaved, stepping
 
 import pyoip
 from pyoip.gradient import gradient_model, locate
@@ -32,6 +33,7 @@ from pyoip.gradient import gradient_model, locate
 # float32 beside float64, relative to the largest value; a flipped decision at a near-tie of a
 # ReLU or a pooling changes one image's gradient by far more, so the median image is judged.
 TOLERANCE = 1e-5
+SECONDS = 0.4  # of one measurement
 
 
 def arguments() -> argparse.Namespace:
@@ -61,10 +63,10 @@ def compare(network: pyoip.Network, layer: int, batch: int, repeats: int) -> dic
     peers = _peers(network, layer, images, maps)
     error = _verified(session.run(None, feeds)[2], peers["contiguous"].double(), images, maps)
     peers = _peers(network, layer, images, maps)
-    heats = {name: calling(peer.run, batch) for name, peer in peers.items()}
+    heats = {name: _rate(peer.run, batch) for name, peer in peers.items()}
     layout = best_of(heats)
     contenders = {
-        "pyoip": calling(lambda: session.run(None, feeds), batch),
+        "pyoip": _rate(lambda: session.run(None, feeds), batch),
         "torch": heats[layout],
     }
     figures = interleaved(contenders, repeats)
@@ -75,6 +77,16 @@ def compare(network: pyoip.Network, layer: int, batch: int, repeats: int) -> dic
         **{name: figure.json() for name, figure in figures.items()},
         "line": f"{figures['pyoip']!s:>28}  {figures['torch']!s:>28}",
     }
+
+
+def _rate(run: Callable[[], object], batch: int) -> Rate:
+    """Images per second over as many calls as fill half a second."""
+
+    def several(calls: int) -> None:
+        for _ in range(calls):
+            run()
+
+    return stepping(several, batch, SECONDS)
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:
