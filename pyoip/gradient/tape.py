@@ -3,7 +3,8 @@
 Every tensor of the network has its name in the written graph in `Tape.names`; what is written
 besides gets names of its own. Shapes are those of the network as it was loaded, with its own
 batch of `Tape.images`; `Tape.batch` tells along which axis the images of a tensor lie, and nothing
-that is written depends on how many there are.
+that is written depends on how many there are. `Tape.silent` names gradients that are 0 already
+wherever the value that they are by is not above 0, so that a ReLU need not mask them again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Tape:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.names: dict[str, str] = {}
+        self.silent: set[str] = set()
         self.batch: dict[str, int] = {graph.image: graph.layout.index("N")}
         self.images = graph.shapes[graph.image][self.batch[graph.image]]
         self._shared: dict[tuple[str, Shape, bytes], str] = {}
@@ -155,6 +157,11 @@ class At:
     def wants(self, index: int) -> bool:
         """Tell whether input `index` depends on the image."""
         return self.has(index) and self.node.inputs[index] in self.tape.batch
+
+    def comes_from(self, op: str, index: int = 0) -> bool:
+        """Tell whether a node of this operator writes input `index`."""
+        name = self.node.inputs[index]
+        return any(node.op == op and name in node.outputs for node in self.tape.graph.nodes)
 
     def x(self, index: int = 0) -> str:
         """Input `index` in the written graph, ``""`` where it is left out."""

@@ -4,11 +4,11 @@ An objective asks for one map of each image, so only this map is computed: with 
 the map that image b is after, folded with what changes it up to the preactivation,
 
     taps[b, t] = Σ_c w[b, t, c] · x[b, c]        one matrix product per image, t a kernel position
-    z[b] = Σ_t taps[b, t] moved by t             a convolution by ones, which carries the stride
+    z[b] = Σ_t taps[b, t] moved by t             down the columns, then along the rows
 
-and back the same way. That is 1/maps of the work, forward and backward. Where what stands behind
-the convolution mixes the maps, as group normalisation does, all of them are computed and the one
-that counts is picked.
+and back the same way, by a convolution with ones. That is 1/maps of the work, forward and backward.
+Where what stands behind the convolution mixes the maps, as group normalisation does, all of them
+are computed and the one that counts is picked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..graph.affine import affine, spread
-from ..graph.node import Graph, Node, Shape
+from ..graph.node import Graph, Node, Pair, Shape, Window
 from ..graph.response import Response
 from ..settings import Objective
 from .derive import write_backward, write_forward
@@ -123,14 +123,12 @@ def _one_map(
     weights = tape.emit("Gather", np.ascontiguousarray(by_tap, np.float32), maps)
     flat = tape.emit("Reshape", tape.name(source), [0, channels, -1])
     taps = tape.emit("MatMul", weights, flat)
-    taps = tape.emit("Reshape", taps, [0, high * wide, *size])
+    taps = tape.emit("Reshape", taps, [0, high, wide, *size])
+    z = _sum_of_taps(tape, taps, window, (out[0], out[1]))
+    z = tape.emit("Add", z, tape.emit("Reshape", shift, [-1, 1, 1, 1]))
     ones = np.eye(high * wide, dtype=np.float32).reshape(1, high * wide, high, wide)
     alone = replace(window, group=1)
-    z = taps
     trivial = high * wide == 1 and window.stride == (1, 1) and not any(window.pads)
-    if not trivial:
-        z = tape.emit("Conv", taps, ones, **_attributes(alone))
-    z = tape.emit("Add", z, tape.emit("Reshape", shift, [-1, 1, 1, 1]))
 
     region = _Region(tape, reply, (1, 1, *out), maps)
     measured, dz = region.write(z, label, objective, gates(tape.graph, reply) and wake)
@@ -142,14 +140,23 @@ def _one_map(
     return replace(measured, gradient=gradient)
 
 
-def _attributes(window: Any) -> dict[str, Any]:
-    return {
-        "kernel_shape": list(window.kernel),
-        "strides": list(window.stride),
-        "pads": list(window.pads),
-        "dilations": list(window.dilation),
-        "group": window.group,
-    }
+def _sum_of_taps(tape: Tape, taps: str, window: Window, out: Pair) -> str:
+    """Write the sum over taps (B, kernel h, kernel w, h, w) moved into place, (B, 1, *out)."""
+    for i in (0, 1):  # moving whole rows is cheaper: it comes first, for the many
+        ends = window.pads[i], window.pads[i + 2]
+        if any(ends):
+            pads = np.zeros((2, 5), np.int64)
+            pads[:, 3 + i] = ends
+            taps = tape.emit("Pad", taps, pads.ravel())
+        moved = []
+        for tap in range(window.kernel[i]):
+            start, stride = tap * window.dilation[i], window.stride[i]
+            end = start + (out[i] - 1) * stride + 1
+            moved.append(
+                tape.emit("Slice", taps, [tap, start], [tap + 1, end], [1 + i, 3 + i], [1, stride])
+            )
+        taps = tape.emit("Sum", *moved) if len(moved) > 1 else moved[0]
+    return tape.emit("Reshape", taps, [-1, 1, *out])
 
 
 def _folded(graph: Graph, reply: Response) -> Folded | None:

@@ -43,6 +43,8 @@ def _above(at: At, limit: float, slope: str) -> list[str | None]:
 
 @operator("Relu")
 def relu(at: At) -> list[str | None]:
+    if at.grad in at.tape.silent:
+        return [at.grad]
     return [at.emit("Mul", at.grad, alive(at.tape, at.y()))]
 
 

@@ -24,7 +24,7 @@ from ...graph.node import Window
 from ..batch import leading
 from ..operators import operator
 from ..tape import At, Tape
-from .activation import STEEP
+from .activation import STEEP, alive
 from .weave import weave
 
 _MOST_TAPS = 8
@@ -38,7 +38,14 @@ def max_pool(at: At) -> list[str | None]:
     window = at.node.window
     if window is None or not _apart(window):
         return [_scattered(at)]
-    return [_routed(at, window)]
+    grad = at.grad
+    behind_relu = at.comes_from("Relu")
+    if behind_relu:  # whose mask is then that of the maxima, which are fewer
+        grad = at.emit("Mul", grad, alive(at.tape, at.y()))
+    routed = _routed(at, grad, window)
+    if behind_relu:
+        at.tape.silent.add(routed)
+    return [routed]
 
 
 def _apart(window: Window) -> bool:
@@ -103,7 +110,7 @@ class _Axis:
         return tape.emit("Pad", g, [0, 0, 0, 0, *ends])
 
 
-def _routed(at: At, window: Window) -> str:
+def _routed(at: At, grad: str, window: Window) -> str:
     """Write the gradient in two stages."""
     tape, shape = at.tape, list(at.shape())
     x, (top, left, bottom, right) = at.x(), window.pads
@@ -115,7 +122,7 @@ def _routed(at: At, window: Window) -> str:
         _Axis(i + 2, window.kernel[i], window.stride[i], out[i + 2], shape[i + 2]) for i in (0, 1)
     )
     rows = along.pool(tape, x, along.taps)
-    shares = down.share(tape, at.grad, rows, at.y())
+    shares = down.share(tape, grad, rows, at.y())
     g = down.lay_out(tape, shares, [-1, *out[1:]])
     shares = along.share(tape, g, x, rows)
     g = along.lay_out(tape, shares, [-1, out[1], shape[2], out[3]])

@@ -41,8 +41,9 @@ export function drawCurve(svg, histories, real) {
   if (real !== null) {
     const at = y(real);
     parts.push(element("line", { class: "real", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }));
-    const place = { class: "real", x: width - RIGHT, y: at - 6, "text-anchor": "end" };
-    parts.push(element("text", place, "best real image"));
+    const below = y(histories[0]?.at(-1) ?? 0) < at; // the curve is above the line there
+    const place = { class: "real", x: width - RIGHT, y: at + (below ? 14 : -6) };
+    parts.push(element("text", { ...place, "text-anchor": "end" }, "best real image"));
   }
   const path = (history) =>
     history.map((v, t) => `${t ? "L" : "M"}${x(t).toFixed(1)} ${y(v).toFixed(1)}`).join("");
