@@ -196,47 +196,19 @@ MAX_POOLS: list[tuple[str, tuple[int, int, int], Truth]] = [
     ("kernel_shape = [9, 2], strides = [9, 2]", (1, 19, 4), _max_pool((9, 2))),
 ]
 
-
-def _convolution(pads: tuple[int, int, int, int] = (0, 0, 0, 0), **more: Any) -> Truth:
-    """Convolution, `pads` being (left, right, top, bottom)."""
-    return lambda x, w: F.conv2d(F.pad(x, pads), w, **more)
-
-
-CONVOLUTIONS: list[tuple[str, tuple[int, int, int], tuple[int, int, int, int], Truth]] = [
-    ("strides = [1, 1], pads = [3, 0, 2, 4]", (2, 4, 5), (3, 2, 2, 3), _convolution((0, 4, 3, 2))),
-    ("dilations = [2, 3]", (1, 8, 9), (3, 1, 3, 2), _convolution(dilation=(2, 3))),
-    ("group = 2", (4, 5, 6), (6, 2, 2, 3), _convolution(groups=2)),
-    ("group = 3, strides = [2, 1]", (3, 5, 6), (3, 1, 2, 3), _convolution(groups=3, stride=(2, 1))),
-    (
-        "group = 2, strides = [3, 2], pads = [1, 0, 1, 1]",
-        (4, 8, 7),
-        (6, 2, 2, 3),
-        _convolution((0, 1, 1, 1), groups=2, stride=(3, 2)),
-    ),
-    ("strides = [2, 2]", (1, 8, 10), (3, 1, 3, 3), _convolution(stride=2)),
-    ("strides = [3, 2]", (3, 9, 8), (4, 3, 4, 3), _convolution(stride=(3, 2))),
-    ("strides = [2, 3]", (40, 5, 7), (2, 40, 3, 3), _convolution(stride=(2, 3))),
-    ("strides = [3, 4]", (2, 8, 9), (3, 2, 1, 2), _convolution(stride=(3, 4))),
-    ("strides = [1, 1]", (33, 4, 5), (3, 33, 1, 1), _convolution()),
-    (
-        "strides = [2, 2], pads = [1, 2, 1, 1], dilations = [2, 3]",
-        (3, 8, 9),
-        (4, 3, 3, 2),
-        _convolution((2, 1, 1, 1), stride=2, dilation=(2, 3)),
-    ),
-    (
-        'strides = [2, 2], auto_pad = "SAME_UPPER"',
-        (2, 6, 7),
-        (3, 2, 3, 4),
-        _convolution((1, 2, 0, 1), stride=2),
-    ),
-]
-
 CASES = [
     Case("y = Identity(x)", lambda x: x),
     Case("y = Unsqueeze <axes = [1]> (x)", lambda x: x[:, None], opset=11),
     # Functions of one value. Where x is rounded, values lie on the bends.
     Case("y = Relu(x)", torch.relu),
+    Case(
+        "r = Relu(x); y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)",
+        lambda x: F.max_pool2d(torch.relu(x), 2),
+    ),
+    Case(
+        "r = Relu(x); p = MaxPool <kernel_shape = [1, 1], strides = [1, 1]> (r); y = Add(p, r)",
+        lambda x: 2 * torch.relu(x),
+    ),
     Case("y = Relu(x)", torch.relu, change=np.round),
     Case("y = LeakyRelu(x)", F.leaky_relu),
     Case("y = LeakyRelu <alpha = 0.3> (x)", lambda x: F.leaky_relu(x, 0.3), change=np.round),
@@ -877,10 +849,6 @@ CASES = [
         constants={"s": np.float32(0.01), "z": np.int8(0)},
     ),
     *(
-        Case(f"y = Conv <{attributes}> (x, w)", truth, shape, constants={"w": weights})
-        for attributes, shape, weights, truth in CONVOLUTIONS
-    ),
-    *(
         Case(f"y = MaxPool <{attributes}> (x)", truth, shape, change=change)
         for attributes, shape, truth in MAX_POOLS
         for change in (np.asarray, tied)
@@ -1115,37 +1083,6 @@ def test_what_cannot_be_derived_is_refused(
     message = rf"^layer 1 \(end\): node 'y' \({op}\) {re.escape(why)}[^;\n]*; {path}"
     with pytest.raises(pyoip.UnsupportedOperator, match=message):
         gradient_model(locate(network, "end"), "preactivation")
-@pytest.mark.parametrize(
-    ("attributes", "shape", "weights", "truth"), CONVOLUTIONS, ids=lambda x: str(x)[:60]
-)
-def test_gradient_of_a_convolution_alone(
-    attributes: str, shape: tuple[int, ...], weights: tuple[int, ...], truth: Truth
-) -> None:
-    """The layer that is asked for is computed in another way than those in front of it."""
-    rng = np.random.default_rng(4)
-    w = rng.standard_normal(weights).astype(np.float32)
-    images = rng.standard_normal((weights[0], *shape)).astype(np.float32)
-    x = torch.tensor(images, dtype=torch.float64, requires_grad=True)
-    maps = truth(x, torch.tensor(w, dtype=torch.float64))
-    graph = helper.make_graph(
-        [parser.parse_node(f"y = Conv <{attributes}> (x, w)")],
-        "case",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, *shape))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, *maps.shape[1:]))],
-        [numpy_helper.from_array(w, "w")],
-    )
-    network = pyoip.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
-    model = gradient_model(locate(network, 1), "preactivation")
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    own = np.arange(len(images))
-    values, _, gradients = session.run(None, {"image": images, "map": own})
-    means = maps[torch.tensor(own), torch.tensor(own)].mean(dim=(1, 2))
-    means.sum().backward()
-    assert x.grad is not None
-    assert relative_error(values, means.detach().numpy()) < TOLERANCE
-    assert relative_error(gradients, x.grad.numpy()) < TOLERANCE
 
 
 def test_every_operator_has_a_case() -> None:
