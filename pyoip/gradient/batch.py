@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..graph.node import Shape
-from .tape import At
+from .tape import At, Unfit
 
 Rule = Callable[[At], int | None]
 """Returns the axis of a result; None where the values do not depend on the image after all."""
 
 
-class Mixed(Exception):
+class Mixed(Unfit):
     """An operator that mixes the images of a batch, or that needs them at another axis."""
 
 

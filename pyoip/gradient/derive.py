@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from ..errors import UnsupportedOperator
 from ..graph.node import Graph, Node
 from . import rules  # noqa: F401 - fills the table
-from .batch import Mixed
 from .operators import OPERATORS, copied
-from .tape import At, Tape
+from .tape import At, Tape, Unfit
 
 
 def write_forward(tape: Tape, nodes: Sequence[Node], label: str) -> None:
@@ -38,7 +37,7 @@ def write_forward(tape: Tape, nodes: Sequence[Node], label: str) -> None:
         try:
             axis = known.batch(at)
             made = known.forward(at)
-        except Mixed as problem:
+        except Unfit as problem:
             raise refused(tape.graph, node, label, str(problem)) from None
         if axis is not None:
             tape.batch.update({name: axis for name in node.outputs if name})

@@ -134,6 +134,10 @@ class Tape:
         return value if len(wide) == len(self.shape(tensor)) else self.like(value, tensor)
 
 
+class Unfit(Exception):
+    """A node that cannot be written as it stands; the text says why."""
+
+
 class At:
     """A node of the network in its place on a tape, and the gradients that reach it."""
 
@@ -198,6 +202,8 @@ class At:
     def numbers(self, index: int, default: Sequence[int] = ()) -> list[int]:
         """Whole numbers that input `index` holds, or `default` where it is left out."""
         array = self.constant(index)
+        if array is None and self.has(index):
+            raise Unfit(f"needs {self.node.inputs[index]!r}, which is not constant")
         return list(default) if array is None else [int(n) for n in array.ravel()]
 
     def sum_to(self, value: str, index: int) -> str:
