@@ -120,7 +120,7 @@ def instructions_per_step(program: Path, case: Case) -> int:
     starts = pyoip.start_images(case.images)
     plain = driver.DriverEngine(stack, [program], isa=ISA)
     targets = plain.score(starts, "activation").argmax(axis=1).astype(np.int32)  # awake
-    if errors_of(plain, starts, targets).largest > TOLERANCE:
+    if errors_of(plain, stack, starts, targets).largest > TOLERANCE:
         sys.exit(f"{case.name}: wrong answers; nothing to count")
     short, again, long = (
         instructions(program, case, stack, starts, targets, steps) for steps in (SHORT, SHORT, LONG)
