@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .fluctuations import Fluctuations, start_images
     from .gradient import export_step
     from .network import Network, load
+    from .parity import Parity, check
     from .result import Result, load_result
     from .settings import Constraint, Settings
     from .web.page import export_web
@@ -46,6 +47,7 @@ _HOMES = {
     "gradient": ("export_step",),
     "fluctuations": ("Fluctuations", "start_images"),
     "network": ("Network", "load"),
+    "parity": ("Parity", "check"),
     "result": ("Result", "load_result"),
     "settings": ("Constraint", "Settings"),
     "web.page": ("export_web",),
@@ -61,8 +63,10 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "export_step",
     "load_result",
     "export_web",
+    "check",
     "Network",
     "Result",
+    "Parity",
     "Settings",
     "Constraint",
     "Fluctuations",

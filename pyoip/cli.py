@@ -1,4 +1,4 @@
-"""The command line: ``layers``, ``ascend``, ``export-step``, ``export-web``, ``train``, ``info``.
+"""The command line: ``layers``, ``ascend``, ``check``, ``export-step``, ``export-web`` and others.
 
 What a command computes is imported when it runs, so that ``pyoip --help`` is quick.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options as o
-from .console import INTERRUPTED, Program
+from .console import DISAGREEMENT, INTERRUPTED, Program
 from .errors import Interrupted
 from .progress import ProgressLine, say
 from .settings import Settings
@@ -209,6 +209,49 @@ def _report(result: Result, folder: Path, *, quiet: bool, as_json: bool) -> None
         print(f"{result}\npictures: {folder / 'contact_sheet.png'}, and one PNG per map beside it")
 
 
+@app.command(
+    epilog="Examples:\n\n"
+    "pyoip check mnist\n\n"
+    "pyoip check my.onnx --layers 1,conv5 --engines cpu,onnx"
+)
+def check(
+    model: o.Model,
+    layers: o.Layers = None,
+    engines: o.Engines = None,
+    images: o.ImageCount = 8,
+    steps: o.ShortSteps = 64,
+    seed: o.Seed = Settings.seed,
+    threads: o.Threads = None,
+    input_shape: o.InputShape = None,
+    pixels: o.Pixels = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    quiet: o.Quiet = False,
+    json: o.Json = False,
+) -> None:
+    """Compare every engine with the model's own forward pass; exit 1 where one differs."""
+    from .parity import check as run
+
+    network = o.network_from(model, input_shape, pixels, mean, std)
+    with ProgressLine(f"{network.name}, check", silent=quiet) as progress:
+        found = run(
+            network,
+            o.layers_from(layers),
+            engines=None if engines is None else [name.strip() for name in engines.split(",")],
+            images=images,
+            steps=steps,
+            seed=seed,
+            threads=threads,
+            progress=progress,
+        )
+    if json:
+        _print_json(found.as_dict())
+    elif not quiet:
+        print(found)
+    if not found.agrees:
+        raise typer.Exit(DISAGREEMENT)
+
+
 @app.command(epilog="Example:  pyoip export-step mnist --layer conv2 --update --out step.onnx")
 def export_step(
     model: o.Model,
@@ -260,7 +303,7 @@ def export_step(
 def export_web(
     model: o.Model,
     directory: o.PageFolder,
-    layers: o.PageLayers = None,
+    layers: o.Layers = None,
     title: o.PageTitle = None,
     runtime: o.Runtime = None,
     objective: o.Objective = Settings.objective,

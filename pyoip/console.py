@@ -1,6 +1,7 @@
 """How the command line speaks: errors as one line, exit codes, progress.
 
-Exit codes: 0 done, 2 an error (one line on stderr), 130 interrupted.
+Exit codes: 0 done, 1 engines disagree (`pyoip check`), 2 an error (one line on stderr), 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typer.core import TyperGroup
 from .errors import PyoipError
 from .progress import NAME, one_line, say
 
+DISAGREEMENT = 1
 ERROR = 2
 INTERRUPTED = 130
 

@@ -130,6 +130,12 @@ class Network:
         """Return images (…, C, H, W); those in the model's own layout are brought to it."""
         return own_layout(images, self.layout, self.input_shape)
 
+    def fed(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return images (n, C, H, W) with the axes and in the numbers that the model takes."""
+        gain, shift = (part.reshape(-1, 1, 1) for part in self.scaling.affine)
+        axes = ["NCHW".index(letter) for letter in self.layout]
+        return np.transpose(images if self.scaling.neutral else gain * images + shift, axes)
+
     def original(self) -> ModelProto:
         """Return the model as it was given, read again where it has a file.
 

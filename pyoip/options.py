@@ -108,6 +108,16 @@ Layout = Annotated[
     str | None, _out("Order of the axes of images; without it the model's.", metavar="NCHW|NHWC")
 ]
 
+Layers = Annotated[
+    str | None,
+    _any("Numbers or names with commas between; without it all.", "--layers", "-l", metavar="1,2"),
+]
+Engines = Annotated[
+    str | None, _any("Engines with commas between; without it all that work.", metavar="cpu,onnx")
+]
+ImageCount = Annotated[int, _any("Start images compared per layer.")]
+ShortSteps = Annotated[int, _any("Steps of the ascents.")]
+
 Dataset = Annotated[str, _any("What to learn.", metavar="mnist|fashion-mnist")]
 TrainOut = Annotated[
     Path | None, _out("ONNX file; without it DATASET.onnx.", "--out", "-o", metavar="FILE")
@@ -121,10 +131,6 @@ Resume = Annotated[bool, _any("Continue after the last finished epoch.", "--resu
 Checkpoint = Annotated[Path | None, _out("Checkpoint; without it FILE.checkpoint.")]
 
 PageFolder = Annotated[Path, typer.Argument(help="Folder of the page.", metavar="DIR")]
-PageLayers = Annotated[
-    str | None,
-    _any("Numbers or names with commas between; without it all.", "--layers", "-l", metavar="1,2"),
-]
 PageTitle = Annotated[str | None, _any("Headline; without it the network's name.")]
 Runtime = Annotated[
     Path | None,

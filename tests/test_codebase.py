@@ -23,8 +23,8 @@ PACKAGE = ROOT / "pyoip"
 ROOMS = tuple(
     """
     errors files progress settings activation graph network stack gradient _cpu fluctuations
-    reference bounds engines canvas figures evolution summary folder result starts climb ascent
-    web data export training train console options cli __main__
+    reference bounds engines canvas figures evolution summary parity folder result starts climb
+    ascent web data export training train console options cli __main__
     """.split()  # noqa: SIM905 - a list of 30 short words reads best as words
 )
 HEAVY = {"onnx", "onnxruntime", "matplotlib", "torch", "pooch", "typer", "rich", "PIL"}
@@ -127,7 +127,7 @@ def test_examples_in_docstrings_run(path: Path, monkeypatch, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ascend", "score", "load", "start_images", "export_web", "Result", "Settings"]
+    "name", ["ascend", "score", "load", "start_images", "export_web", "check", "Result", "Settings"]
 )
 def test_public_docstrings_tell_all_parameters(name: str) -> None:
     thing = getattr(pyoip, name)

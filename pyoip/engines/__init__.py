@@ -15,7 +15,7 @@ from .base import STOPS, Ascents, Engine
 if TYPE_CHECKING:
     from ..network import Network
 
-__all__ = ["STOPS", "Ascents", "Engine", "available", "describe", "for_layer", "make"]
+__all__ = ["STOPS", "Ascents", "Engine", "available", "describe", "for_layer", "make", "names"]
 
 # Engines of sequential stacks: name -> (module, class), in the order in which "auto" tries them.
 _STACK_ENGINES = {"cpu": ("cpu", "CpuEngine"), "reference": ("reference", "ReferenceEngine")}
@@ -40,6 +40,24 @@ def available() -> dict[str, str | None]:
         except EngineUnavailable as error:
             reasons[name] = str(error)
     return reasons | dict(_PLANNED)
+
+
+def names() -> list[str]:
+    """Return all that can compute here, by the names that `for_layer` takes.
+
+    ONNX Runtime counts once for each of its providers that pyoip knows.
+
+    Examples
+    --------
+    >>> "reference" in names()
+    True
+    """
+    working = [name for name, why_not in available().items() if why_not is None]
+    if "onnx" in working:
+        loaded = _load("onnx")
+        known = [f"onnx:{p}" for p in loaded.providers() if p in loaded.PROVIDERS]
+        working[working.index("onnx") : working.index("onnx") + 1] = known
+    return working
 
 
 def _load(name: str) -> ModuleType:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
 from .node import Graph, Node
@@ -47,6 +48,14 @@ class Scaling:
     def neutral(self) -> bool:
         """Tell whether the network takes images as they are."""
         return self == Scaling()
+
+    @property
+    def affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return gain and shift, one for all channels or one for each: gain · x + shift."""
+        low, high = self.pixels
+        mean, std = np.array(self.mean), np.array(self.std)
+        gain, shift = np.broadcast_arrays((high - low) / std, (low - mean) / std)
+        return gain, shift
 
     def __str__(self) -> str:
         text = f"pixels {self.pixels[0]:g} to {self.pixels[1]:g}"
@@ -114,9 +123,7 @@ def scaled(graph: Graph, scaling: Scaling) -> Graph:
     """Return the graph with nodes in front that bring images to what the network takes."""
     if scaling.neutral:
         return graph
-    low, high = scaling.pixels
-    mean, std = np.array(scaling.mean), np.array(scaling.std)
-    gain, shift = np.broadcast_arrays((high - low) / std, (low - mean) / std)
+    gain, shift = scaling.affine
     shape = [1, 1, 1, 1]
     shape[graph.layout.index("C")] = gain.size
     names = {part: _free(graph, f"pyoip.{part}") for part in ("image", "gain", "shift", "scaled")}
