@@ -269,7 +269,8 @@ def _timed(timing: dict[str, float], phase: str) -> Iterator[None]:
 # --- the result ----------------------------------------------------------------------------
 
 
-def _verdict(value: float, activation: float, real: float, bound: float, converged: bool) -> str:
+def verdict_of(value: float, activation: float, real: float, bound: float, converged: bool) -> str:
+    """The verdict on a map from its objective, activation, real images, bound and end."""
     if activation <= 0:
         return "dead" if bound <= 0 else "silent"
     if value <= real:
@@ -277,7 +278,17 @@ def _verdict(value: float, activation: float, real: float, bound: float, converg
     return "found" if converged else "unfinished"
 
 
-def _bounds(job: Job) -> NDArray[np.float64]:
+def converged_of(job: Job, ascents: Ascents) -> NDArray[np.bool_]:
+    """Which ascents came to an end of their own.
+
+    A gradient that vanishes exactly is an end as well, unless a function that saturates only
+    seems to be flat.
+    """
+    ends = ["converged"] if job.engine.saturates else ["converged", "zero gradient"]
+    return np.isin(ascents.stops, [STOPS.index(end) for end in ends])
+
+
+def bounds_of(job: Job) -> NDArray[np.float64]:
     """Proven bounds of all maps, NaN where the layer is not the end of a sequential stack."""
     try:
         stack = build_stack(job.network, job.target.number)
@@ -323,13 +334,10 @@ def _gathered(
     with _timed(timing, "proofs"):
         asleep = best.activations <= 0
         if asleep.any() and not stopped:  # Ctrl-C waits for no proof
-            bounds[asleep] = _bounds(job)[maps[asleep]]
-    # A gradient that vanishes exactly is an end as well, unless a function that saturates
-    # only seems to be flat.
-    ends = ["converged"] if job.engine.saturates else ["converged", "zero gradient"]
-    converged = np.isin(best.stops, [STOPS.index(end) for end in ends])
+            bounds[asleep] = bounds_of(job)[maps[asleep]]
+    converged = converged_of(job, best)
     judged = zip(objective_of(best, s), best.activations, real, bounds, converged, strict=True)
-    verdicts = tuple(_verdict(*numbers) for numbers in judged)
+    verdicts = tuple(verdict_of(*numbers) for numbers in judged)
     timing["total"] = time.perf_counter() - began
     return Result(
         network=job.network.name,

@@ -38,7 +38,9 @@ class Outcome:
     runs: Runs
 
 
-def climb(job: Job, plan: Starts, progress: Progress | None) -> Iterator[Outcome | None]:
+def climb(
+    job: Job, plan: Starts, progress: Progress | None, block: int = BLOCK_MAPS
+) -> Iterator[Outcome | None]:
     """Ascend block by block of maps, in order; None ends it when Ctrl-C came."""
     maps, trials = plan.candidates.shape
     own = plan.images is not None
@@ -46,7 +48,7 @@ def climb(job: Job, plan: Starts, progress: Progress | None) -> Iterator[Outcome
     kicks = 0 if own or job.settings.method == "article" else job.settings.kicks
     meter = _Meter(progress, maps, trials if trials > starts else 0, starts, kicks)
     most = BLOCK_BYTES // (4 * max(trials * job.pixels, starts * _floats_kept(job)))
-    block = max(1, min(most, BLOCK_MAPS))
+    block = max(1, min(most, block))
     for first in range(0, maps, block):
         rows = np.arange(first, min(first + block, maps))
         batch = _Batch(job, plan, rows, plan.candidates[rows], _bold_columns(job, plan))

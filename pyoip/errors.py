@@ -34,12 +34,12 @@ class EngineUnavailable(PyoipError, RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during an ascent; the maps finished by then are kept.
+    """Ctrl-C during an ascent or a survey; what was finished by then is kept.
 
     Attributes
     ----------
-    result : pyoip.Result
-        The result over the maps that were finished (perhaps none).
+    result : pyoip.Result or pyoip.Survey
+        The result over the maps that were finished (perhaps none); what a survey has found so far.
     """
 
     def __init__(self, message: str, result: Any) -> None:

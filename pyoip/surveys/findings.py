@@ -1,0 +1,439 @@
+"""The answers: which scales wake a map, which start images serve a layer, one OIP or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..settings import real
+from .plan import Plan, describe, shares
+from .store import reading
+from .work import bits
+
+Array = NDArray[Any]
+Exact = NDArray[np.float64]
+
+LIKENESS = 0.7
+"""Correlation from which two OIPs of a map count as one."""
+
+CONFIDENCE = 1.96
+"""Standard deviations of a normal distribution that hold 95 %."""
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """A map's best OIP over all mixes.
+
+    Attributes
+    ----------
+    map, mix, start : int
+        Map, and the mix and start image that led there.
+    activation, preactivation : float
+    verdict : str
+        Of `pyoip.Result.verdicts`, and "missing" where nothing is stored yet.
+    alive : float
+        Share of all start images of all mixes that activate it.
+    """
+
+    map: int
+    mix: int
+    start: int
+    activation: float
+    preactivation: float
+    verdict: str
+    alive: float
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """OIPs of one map that look alike.
+
+    Attributes
+    ----------
+    image : float32 (C, H, W)
+        The one with the highest activation.
+    activation : float
+    mix : int
+        That led to it.
+    mixes : tuple of int
+        That led to any of them.
+    """
+
+    image: Array
+    activation: float
+    mix: int
+    mixes: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Starter:
+    """One start image of the smallest set that serves a layer.
+
+    Attributes
+    ----------
+    mix, start : int
+    maps : tuple of int
+        All that it activates.
+    new : int
+        Of these, those that no earlier one of the set does.
+    """
+
+    mix: int
+    start: int
+    maps: tuple[int, ...]
+    new: int
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a survey has found so far; made by `pyoip.survey` and `pyoip.load_survey`.
+
+    Arrays have a row per mix and a column per map of the plan; NaN, or "" for texts, where a piece
+    is not stored yet. Images are read when they are asked for.
+
+    Attributes
+    ----------
+    path : Path
+    plan : Plan
+        Network, layer, maps, mixes, settings.
+    alive : float64 (mixes, maps)
+        Share of the mix's start images that activate the map.
+    activations, preactivations : float64 (mixes, maps)
+        Of the best OIP.
+    verdicts, stops : str (mixes, maps)
+    steps, woke, starts : float64 (mixes, maps)
+        Steps of its ascent; step at which a silent start came alive, 0 alive at once, -1 never;
+        number of the start image that it goes back to.
+    real, bounds : float64 (maps,)
+        What real images reach by the model's metadata, and the proven bound of the preactivation.
+    done, total : int
+        Pieces of work stored, and all of them.
+    seconds, ascents, images : float, int, int
+        Of all sessions: time, ascents made, start images scored.
+    """
+
+    path: Path
+    plan: Plan
+    alive: Exact
+    activations: Exact
+    preactivations: Exact
+    verdicts: NDArray[np.str_]
+    stops: NDArray[np.str_]
+    steps: Exact
+    woke: Exact
+    starts: Exact
+    real: Exact
+    bounds: Exact
+    done: int
+    total: int
+    seconds: float
+    ascents: int
+    images_scored: int
+    _article: Mapping[str, Array] = field(repr=False)
+
+    @property
+    def maps(self) -> tuple[int, ...]:
+        """Numbers of the maps."""
+        return self.plan.maps
+
+    @property
+    def mixes(self) -> tuple[str, ...]:
+        """The mixes in words."""
+        return tuple(describe(mix) for mix in self.plan.mixes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every piece is stored."""
+        return self.done == self.total
+
+    def __str__(self) -> str:
+        from .report import summary
+
+        return "\n".join(summary(self))
+
+    # --- which scales --------------------------------------------------------------------------
+
+    def intervals(self) -> tuple[Exact, Exact]:
+        """95 % confidence intervals of `alive`: lower and upper bounds, (mixes, maps) each.
+
+        Wilson's score interval, which stays sensible at 0 and 1.
+        """
+        n, z = self.plan.starts, CONFIDENCE
+        middle = (self.alive + z**2 / (2 * n)) / (1 + z**2 / n)
+        spread = np.sqrt(self.alive * (1 - self.alive) / n + z**2 / (4 * n**2))
+        half = z * spread / (1 + z**2 / n)
+        return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+
+    @cached_property
+    def shares(self) -> Exact:
+        """What each length scale contributes to a mix's variance, (mixes, scales)."""
+        return np.array([shares(mix, self.plan.scales) for mix in self.plan.mixes])
+
+    def waking(self) -> Exact:
+        """How well each scale wakes each map, (maps, scales).
+
+        The share of start images that activate it, averaged over the mixes in the measure in which
+        they consist of that scale.
+        """
+        return self._by_scale(self.alive)
+
+    def leading(self) -> Exact:
+        """How high each scale leads, (maps, scales): OIPs in units of the map's best, averaged.
+
+        NaN for a map that nothing activates.
+        """
+        highest = np.nanmax(np.where(self._stored, self.activations, np.nan), axis=0, initial=0.0)
+        best = np.where(highest > 0, highest, np.nan)
+        return self._by_scale(np.maximum(self.activations, 0) / best)
+
+    def _by_scale(self, values: Exact) -> Exact:
+        weights = self.shares[:, None, :] * self._stored[:, :, None]
+        total = np.where(self._stored, values, 0.0)[:, :, None] * weights
+        with np.errstate(invalid="ignore"):
+            means: Exact = total.sum(axis=0) / weights.sum(axis=0)
+        return means
+
+    @property
+    def _stored(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.activations)
+
+    # --- each map's best -----------------------------------------------------------------------
+
+    @cached_property
+    def best(self) -> tuple[Best, ...]:
+        """Every map's best OIP over all mixes."""
+        return tuple(self._best(column) for column in range(len(self.maps)))
+
+    def _best(self, column: int) -> Best:
+        number, there = self.maps[column], self._stored[:, column]
+        if not there.any():
+            return Best(number, -1, -1, np.nan, np.nan, "missing", np.nan)
+        values = np.where(there, self.activations[:, column], -np.inf)
+        if values.max() <= 0:  # the one that came nearest to waking
+            values = np.where(there, self.preactivations[:, column], -np.inf)
+        mix = int(values.argmax())
+        return Best(
+            number,
+            mix,
+            int(self.starts[mix, column]),
+            float(self.activations[mix, column]),
+            float(self.preactivations[mix, column]),
+            str(self.verdicts[mix, column]),
+            float(self.alive[there, column].mean()),
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many maps have a best OIP of which verdict."""
+        names = [best.verdict for best in self.best]
+        order = ("found", "unfinished", "weak", "silent", "dead", "missing")
+        return {name: names.count(name) for name in order if name in names}
+
+    def image(self, map: int, mix: int) -> Array:
+        """The OIP (C, H, W) of a map that a mix led to."""
+        with reading(self.path) as database:
+            row = database.execute(
+                "SELECT image FROM oips WHERE mix = ? AND map = ?", (mix, map)
+            ).fetchone()
+        if row is None:
+            return np.full(self.plan.shape, np.nan, np.float32)
+        return np.frombuffer(row[0], np.float32).reshape(self.plan.shape)
+
+    def images(self, map: int) -> tuple[NDArray[np.int64], Array]:
+        """All OIPs of a map: the mixes that led to them (n,), and the images (n, C, H, W)."""
+        asked = "SELECT mix, image FROM oips WHERE map = ? ORDER BY mix"
+        with reading(self.path) as database:
+            rows = database.execute(asked, (map,)).fetchall()
+        images = [np.frombuffer(image, np.float32) for _, image in rows]
+        mixes = np.array([mix for mix, _ in rows], np.int64)
+        return mixes, np.array(images, np.float32).reshape(-1, *self.plan.shape)
+
+    # --- one OIP or several --------------------------------------------------------------------
+
+    def clusters(self, map: int, likeness: float = LIKENESS) -> tuple[Cluster, ...]:
+        """Sort a map's OIPs by what they look like.
+
+        From the highest downwards each joins the first cluster whose highest member it correlates
+        with, shifted as fits best, by `likeness` or more; else it begins another. OIPs that do not
+        activate the map are left out.
+
+        Parameters
+        ----------
+        map : int
+        likeness : float
+            Correlation, 0 … 1.
+        """
+        real("likeness", likeness, 0.0, 1.0)
+        column = self.maps.index(map)
+        mixes, images = self.images(map)
+        values = self.activations[mixes, column]
+        order = [i for i in np.argsort(-values, kind="stable") if values[i] > 0]
+        groups: list[list[int]] = []
+        for i in order:
+            alike = (g for g in groups if correlation(images[g[0]], images[i]) >= likeness)
+            group = next(alike, None)
+            if group is None:
+                groups.append([i])
+            else:
+                group.append(i)
+        return tuple(
+            Cluster(
+                images[group[0]],
+                float(values[group[0]]),
+                int(mixes[group[0]]),
+                tuple(sorted(mixes[group].tolist())),
+            )
+            for group in groups
+        )
+
+    # --- which start images serve a layer --------------------------------------------------------
+
+    @cached_property
+    def cover(self) -> tuple[Starter, ...]:
+        """The smallest set of start images that activates what can be, found greedily.
+
+        Each is the one that activates the most maps that the ones before it do not; of equal ones
+        the earlier mix, then the earlier number. An ascent can begin from any of them without
+        waking its map first.
+        """
+        left = np.ones(len(self.maps), bool)
+        found: list[Starter] = []
+        while left.any():
+            new, mix, start, awake = max(
+                (self._most(row, left) for row in self._awake()),
+                key=lambda most: most[0],
+                default=(0, 0, 0, left),
+            )
+            if not new:
+                break
+            served = tuple(np.asarray(self.maps)[awake].tolist())
+            found.append(Starter(mix, start, served, new))
+            left &= ~awake
+        return tuple(found)
+
+    @staticmethod
+    def _most(
+        piece: tuple[int, int, NDArray[np.bool_]], left: NDArray[np.bool_]
+    ) -> tuple[int, int, int, NDArray[np.bool_]]:
+        mix, first, awake = piece
+        counts = awake[:, left].sum(axis=1)
+        row = int(counts.argmax())
+        return int(counts[row]), mix, first + row, awake[row]
+
+    def _awake(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+        """Piece by piece: mix, first start image, which activates which map (count, maps)."""
+        with reading(self.path) as database:
+            rows = database.execute(
+                "SELECT mix, first, count, awake FROM scores ORDER BY mix, first"
+            )
+            for mix, first, count, awake in rows:
+                yield mix, first, bits(awake, count, len(self.maps))
+
+    # --- the article's way -----------------------------------------------------------------------
+
+    def article(self) -> Exact:
+        """Activations (start images, maps) that the article's way reaches; 0 stays silent."""
+        return self._article["activations"]
+
+    def article_found(self) -> NDArray[np.int64]:
+        """From each of its start images: how many maps the article's way activates."""
+        counts: NDArray[np.int64] = (self.article() > 0).sum(axis=1)
+        return counts
+
+
+def correlation(one: Array, other: Array) -> float:
+    """Largest correlation of two images over all cyclic shifts of one.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(0).standard_normal((1, 6, 7))
+    >>> round(correlation(image, np.roll(image, (2, 3), axis=(1, 2))), 6)
+    1.0
+    """
+    pair = [image - image.mean() for image in (np.asarray(one, float), np.asarray(other, float))]
+    scale = np.sqrt((pair[0] ** 2).sum() * (pair[1] ** 2).sum())
+    if not scale:
+        return 0.0
+    first, second = (np.fft.rfft2(image) for image in pair)
+    shifted = np.fft.irfft2((first * second.conj()).sum(axis=0), s=pair[0].shape[-2:])
+    return float(shifted.max() / scale)
+
+
+def load_survey(path: str | os.PathLike[str]) -> Survey:
+    """Read what a survey has found so far, also while it is running.
+
+    Parameters
+    ----------
+    path : path
+        The file that `pyoip.survey` writes.
+
+    Raises
+    ------
+    DataError
+        There is none, or it is something else.
+    """
+    with reading(path) as database:
+        plan = Plan.from_texts(dict(database.execute("SELECT name, value FROM plan")))
+        known = dict(
+            (n, (r, b)) for n, r, b in database.execute("SELECT map, real, bound FROM maps")
+        )
+        sessions = database.execute("SELECT SUM(seconds), SUM(ascents), SUM(images) FROM sessions")
+        seconds, ascents, images = sessions.fetchone()
+        done = database.execute("SELECT COUNT(*) FROM tasks").fetchone()[0]
+        pairs = [known.get(number, (None, None)) for number in plan.maps]
+        limits = np.array(pairs, np.float64).reshape(-1, 2)
+        return Survey(
+            path=Path(path),
+            plan=plan,
+            **_oips(database, plan),
+            real=limits[:, 0],
+            bounds=limits[:, 1],
+            done=done,
+            total=sum(1 for _ in plan.tasks()),
+            seconds=seconds or 0.0,
+            ascents=ascents or 0,
+            images_scored=images or 0,
+            _article=_article(database, plan),
+        )
+
+
+def _oips(database: Any, plan: Plan) -> dict[str, Any]:
+    shape = (len(plan.mixes), len(plan.maps))
+    numbers = {n: np.full(shape, np.nan) for n in _NUMBERS}
+    texts = {n: np.full(shape, "", "<U16") for n in _TEXTS}
+    column = {number: i for i, number in enumerate(plan.maps)}
+    asked = f"SELECT mix, map, {', '.join((*_NUMBERS.values(), *_TEXTS.values()))} FROM oips"
+    for mix, number, *values in database.execute(asked):
+        for array, value in zip((*numbers.values(), *texts.values()), values, strict=True):
+            array[mix, column[number]] = value
+    numbers["alive"] /= plan.starts
+    return {**numbers, **texts}
+
+
+_NUMBERS = {
+    "alive": "alive",
+    "activations": "activation",
+    "preactivations": "preactivation",
+    "steps": "steps",
+    "woke": "woke",
+    "starts": "start",
+}
+_TEXTS = {"verdicts": "verdict", "stops": "stop"}
+
+
+def _article(database: Any, plan: Plan) -> dict[str, Array]:
+    values: dict[int, list[float]] = {}
+    for start, value in database.execute(
+        "SELECT start, activation FROM article ORDER BY start, map"
+    ):
+        values.setdefault(start, []).append(value)
+    rows = [values[start] for start in sorted(values)]
+    ordered = np.array(rows, np.float64).reshape(-1, len(plan.maps))
+    places = np.argsort(np.argsort(plan.maps))
+    return {"activations": ordered[:, places]}

@@ -1,0 +1,278 @@
+"""A survey from its arguments to its file: what is missing is computed, piece by piece."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from ..errors import Interrupted
+from ..fluctuations import Fluctuations
+from ..network import load
+from ..settings import Constraint, Settings, as_constraint, require, whole
+from .findings import Survey, load_survey
+from .plan import Plan, Task, as_mixes
+from .store import Store
+from .work import Climbed, Scored, Worker
+
+Found = Scored | Climbed
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a survey stands.
+
+    Attributes
+    ----------
+    done, total : float
+        Ascents stored, and all of them; a piece at hand counts by its share.
+    rate : float
+        Ascents per second of this session; 0 before the first.
+    left : float
+        Seconds to come at that rate; infinite before the first.
+    silent : int
+        Maps that nothing has activated yet.
+    """
+
+    done: float
+    total: int
+    rate: float
+    left: float
+    silent: int
+
+
+def survey(
+    model: Any,
+    layer: int | str = 1,
+    maps: Any = None,
+    *,
+    out: str | os.PathLike[str],
+    mixes: Fluctuations | Iterable[Fluctuations] | None = None,
+    starts: int = 1000,
+    ascents: int = 4,
+    article: int = 16,
+    constraint: str | Constraint = "standardize",
+    steps: int = Settings.steps,
+    step_size: float = Settings.step_size,
+    bold: float = Settings.bold,
+    momentum: float = Settings.momentum,
+    patience: int = Settings.patience,
+    tolerance: float = Settings.tolerance,
+    precision: str = Settings.precision,
+    seed: int = Settings.seed,
+    engine: str = "auto",
+    threads: int | None = None,
+    scheduler: str | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+) -> Survey:
+    """Find out which fluctuations wake which map of a layer, and what they lead to.
+
+    Every mix of length scales draws the same start images, differently weighted; all are scored
+    for all maps, and the best for each map climb to the end. What is found is kept in one file,
+    piece by piece: the same call goes on where an earlier one stopped, however it ended.
+
+    Parameters
+    ----------
+    model : str, path, onnx.ModelProto, torch.nn.Module or Network
+        See `pyoip.load`.
+    layer, maps
+        As in `pyoip.ascend`.
+    out : path
+        The file, an SQLite database.
+    mixes : Fluctuations or several, optional
+        What `pyoip.grid` and `pyoip.sobol` make; default the grid of 60.
+    starts : int
+        Start images per mix.
+    ascents : int
+        Of these, the best for each map that climb to the end, at most `starts`.
+    article : int
+        Start images that are climbed as the article did, for comparison: fluctuations of one and
+        two pixels, constant steps, each for all maps, and a silent map stays silent. 0: none.
+    constraint, steps, step_size, bold, momentum, patience, tolerance, precision
+        Of the ascents, as in `pyoip.ascend`.
+    seed : int
+        Of the start images.
+    engine : str
+        As in `pyoip.ascend`.
+    threads : int, optional
+        Default: every processor of this process. Changes nothing but the time.
+    scheduler : str, optional
+        A Dask cluster that computes: its address, or ``"local:N"`` for N processes on this
+        machine. This process alone writes the file. Needs ``pip install 'pyoip[survey]'``.
+    progress : callable(Progress), optional
+        Called a few times a second.
+    input_shape : (C, H, W), optional
+        Of one image, where the model leaves it open.
+
+    Returns
+    -------
+    Survey
+
+    Raises
+    ------
+    ModelError, UnsupportedLayer, InvalidArgument, EngineUnavailable
+        As `pyoip.ascend` does.
+    DataError
+        The file is being written by another process, is something else, or was begun with another
+        model or other settings.
+    Interrupted
+        Ctrl-C; what is finished is in the file, and in the exception's `result`.
+
+    Examples
+    --------
+    >>> import pyoip
+    >>> mixes = pyoip.grid(scales=(1, 4), smoothings=(0,))
+    >>> found = pyoip.survey("mnist", "conv1:0-3", out="conv1.survey", mixes=mixes, starts=50,
+    ...                      ascents=2, article=1)
+    >>> found.alive.shape
+    (3, 4)
+    """
+    network = load(model, input_shape=input_shape)
+    target, numbers = network.select(layer, maps)
+    rule, count = as_constraint(constraint), whole("starts", starts, 1, 2**31)
+    exactness: Any = precision
+    require(scheduler is None or isinstance(scheduler, str), "scheduler", scheduler, "an address")
+    plan = Plan(
+        network=network.name,
+        sha256=network.sha256,
+        scaling=str(network.scaling),
+        layer=target.number,
+        layer_name=target.name,
+        maps=tuple(numbers.tolist()),
+        shape=network.input_shape,
+        mixes=as_mixes(mixes),
+        starts=count,
+        ascents=whole("ascents", ascents, 1, 2**12),
+        article=whole("article", article, 0, 2**20),
+        settings=Settings(
+            constraint=rule,
+            steps=steps,
+            step_size=step_size,
+            bold=bold,
+            momentum=momentum,
+            patience=patience,
+            tolerance=tolerance,
+            precision=exactness,
+            candidates=count,
+            trials=1,
+            starts=1,
+            kicks=0,
+            seed=seed,
+        ),
+        engine=engine,
+        version=version("pyoip"),
+    )
+    require(plan.ascents <= count, "ascents", ascents, f"at most starts={count}")
+    worker = Worker(network, plan, threads)
+    with Store(out, plan) as store:
+        store.put_maps(worker.real.tolist(), worker.bounds.tolist())
+        meter = Meter(store, progress)
+        try:
+            if scheduler is None:
+                _here(worker, store, meter)
+            else:
+                from .cluster import compute
+
+                compute(network, store, meter, scheduler)
+        except KeyboardInterrupt:
+            done, total = meter.pieces()
+            raise Interrupted(
+                f"interrupted: {done} of {total} pieces are in {out}; the same call goes on",
+                load_survey(out),
+            ) from None
+    return load_survey(out)
+
+
+def _here(worker: Worker, store: Store, meter: Meter) -> None:
+    """Compute what is missing on this machine, in order."""
+    done = store.done()
+    for task in store.plan.tasks():
+        if task.key not in done:
+            found = perform(worker, store, task, meter)
+            keep(store, task, found, worker.name)
+            meter.finished(task, found)
+
+
+def perform(worker: Worker, store: Store, task: Task, meter: Meter) -> Found:
+    """One piece of work."""
+    report = meter.within(task)
+    if task.kind == "article":
+        return worker.article(task)
+    if task.kind == "score":
+        return worker.score(task, report)
+    return worker.climb(task, starts_of(store, task), report)
+
+
+def starts_of(store: Store, task: Task) -> Any:
+    """The start images that the maps of a piece climb from."""
+    return store.best_starts(task.mix)[task.first : task.first + task.count]
+
+
+def keep(store: Store, task: Task, found: Found, engine: str) -> None:
+    """Store a piece of work."""
+    if isinstance(found, Scored):
+        store.put_scored(task, found, engine)
+    else:
+        store.put_climbed(task, found, engine)
+
+
+class Meter:
+    """What is done and how fast, told to whoever asked for it."""
+
+    def __init__(self, store: Store, told: Callable[[Progress], object] | None) -> None:
+        self._told, self._plan = told, store.plan
+        done = store.done()
+        self._tasks = sum(1 for _ in self._plan.tasks())
+        self._pieces = len(done)
+        self._total = sum(self.weight(task) for task in self._plan.tasks())
+        self._before = sum(self.weight(t) for t in self._plan.tasks() if t.key in done)
+        self._now, self._awake = self._before, store.awake()
+        self._began, self._said = time.perf_counter(), 0.0
+
+    def weight(self, task: Task) -> int:
+        """Ascents of a piece; scores are quick beside them."""
+        if task.kind == "score":
+            return 0
+        return len(self._plan.maps) if task.kind == "article" else task.count * self._plan.ascents
+
+    def pieces(self) -> tuple[int, int]:
+        """Pieces stored, and all of them."""
+        return self._pieces, self._tasks
+
+    def within(self, task: Task) -> Callable[[float], None]:
+        """What takes the share of a piece that is done."""
+        return lambda share: self._tell(share * self.weight(task))
+
+    def finished(self, task: Task, found: Found) -> None:
+        """Count a piece that is stored."""
+        self._now += self.weight(task)
+        self._pieces += 1
+        if task.kind == "climb" and isinstance(found, Climbed):
+            self._awake |= set(found.maps[found.activations > 0].tolist())
+        self._tell(0.0, last=self._pieces == self._tasks)
+
+    def _silent(self) -> int:
+        return len(self._plan.maps) - len(self._awake)
+
+    def _tell(self, more: float, *, last: bool = False) -> None:
+        clock = time.perf_counter()
+        if self._told is None or (clock - self._said < 0.2 and not last):
+            return
+        self._said = clock
+        done = self._now + more
+        rate = (done - self._before) / (clock - self._began)
+        left = (self._total - done) / rate if rate else float("inf")
+        self._told(Progress(done, self._total, rate, left, self._silent()))
+
+
+def ready(plan: Plan, done: set[tuple[str, int, int]]) -> Iterator[Task]:
+    """Pieces not done whose scores, where they climb, all are."""
+    for task in plan.tasks():
+        if task.key in done:
+            continue
+        if task.kind != "climb" or all(t.key in done for t in plan.scorings(task.mix)):
+            yield task

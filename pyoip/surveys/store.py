@@ -1,0 +1,384 @@
+"""A survey in one file: SQLite, written piece by piece, readable while it is written.
+
+Every piece of work is one transaction, its results together with the row in ``tasks`` that says
+it is done: a process that is killed loses the piece at hand and nothing else. The file is in WAL
+mode, in which readers see the last transaction and never wait. What is stored depends on the plan
+alone, but for the table ``sessions``, which keeps when and how fast it was worked on.
+
+Tables
+------
+plan (name, value)
+    What `Plan.as_texts` says, one row an attribute.
+maps (map, real, bound)
+    What real images reach, and what no image can exceed; NULL where unknown.
+tasks (kind, mix, first, engine)
+    Pieces that are done.
+scores (mix, first, count, alive, awake, numbers, scores)
+    Of the pieces that score start images; arrays as in `work.Scored`.
+oips (mix, alive, map, activation, preactivation, verdict, woke, steps, stop, start, image)
+    The best of each mix for each map; ``alive`` of the mix's start images activate it.
+article (map, …, image)
+    The same for the article's way, one start image after the other.
+sessions (began, seconds, ascents, images, engine)
+    Wall time; no part of the findings.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .plan import Plan, Task
+from .work import Climbed, Numbers, Scored, merged
+
+APPLICATION = 0x4F495053  # "OIPS", in the file's header
+VERSION = 1
+
+_OIP = """
+    map INTEGER, activation REAL NOT NULL, preactivation REAL NOT NULL, verdict TEXT NOT NULL,
+    woke INTEGER NOT NULL, steps INTEGER NOT NULL, stop TEXT NOT NULL, start INTEGER NOT NULL,
+    image BLOB NOT NULL
+"""
+_TABLES = (
+    "CREATE TABLE plan (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE maps (map INTEGER PRIMARY KEY, real REAL, bound REAL)",
+    "CREATE TABLE tasks (kind TEXT, mix INTEGER, first INTEGER, engine TEXT NOT NULL, "
+    "PRIMARY KEY (kind, mix, first)) WITHOUT ROWID",
+    "CREATE TABLE scores (mix INTEGER, first INTEGER, count INTEGER NOT NULL, "
+    "alive BLOB NOT NULL, awake BLOB NOT NULL, numbers BLOB NOT NULL, scores BLOB NOT NULL, "
+    "PRIMARY KEY (mix, first))",
+    f"CREATE TABLE oips (mix INTEGER, alive INTEGER NOT NULL, {_OIP}, PRIMARY KEY (mix, map))",
+    f"CREATE TABLE article ({_OIP}, PRIMARY KEY (start, map))",
+    "CREATE TABLE sessions (began REAL PRIMARY KEY, seconds REAL NOT NULL, "
+    "ascents INTEGER NOT NULL, images INTEGER NOT NULL, engine TEXT NOT NULL)",
+)
+
+
+class Store:
+    """The file of a survey, open for writing by this process alone.
+
+    Parameters
+    ----------
+    path : path
+        Made, with its parents, where it does not exist.
+    plan : Plan
+        What an existing file must have been begun with.
+
+    Raises
+    ------
+    DataError
+        Another writer has it; it is something else; it was begun with another model or other
+        settings (the message names the first difference); it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], plan: Plan) -> None:
+        self.path, self.plan = Path(path), plan
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _Lock(self.path)
+        try:
+            with self._told():
+                self._database = _opened(self.path)
+                self._begin()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._began, self._since = time.time(), time.perf_counter()
+        self._ascents = self._images = 0
+
+    def close(self) -> None:
+        """Let others write."""
+        self._database.close()
+        self._lock.release()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def done(self) -> set[tuple[str, int, int]]:
+        """Keys of the pieces that are stored."""
+        return set(self._database.execute("SELECT kind, mix, first FROM tasks"))
+
+    def best_starts(self, mix: int) -> Numbers:
+        """The best start images (maps, ascents) of a mix whose scorings are all stored."""
+        rows = self._database.execute(
+            "SELECT alive, awake, numbers, scores FROM scores WHERE mix = ? ORDER BY first", (mix,)
+        )
+        return merged([_scored(self.plan, row) for row in rows])
+
+    def awake(self) -> set[int]:
+        """Maps that something stored activates."""
+        asked = "SELECT DISTINCT map FROM oips WHERE activation > 0"
+        return {number for (number,) in self._database.execute(asked)}
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def put_maps(self, real: Sequence[float], bounds: Sequence[float]) -> None:
+        """Keep what is known of the maps before any start image."""
+        rows = zip(self.plan.maps, map(_or_none, real), map(_or_none, bounds), strict=True)
+        with self._transaction():
+            self._many("INSERT OR IGNORE INTO maps VALUES (?, ?, ?)", rows)
+
+    def put_scored(self, task: Task, found: Scored, engine: str) -> None:
+        """Keep a piece of scores."""
+        arrays = (found.alive, found.numbers, found.scores)
+        alive, numbers, scores = (np.ascontiguousarray(array).tobytes() for array in arrays)
+        row = (task.mix, task.first, task.count, alive, found.awake, numbers, scores)
+        with self._transaction():
+            self._many("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
+            self._finish(task, engine, images=task.count)
+
+    def put_climbed(self, task: Task, found: Climbed, engine: str) -> None:
+        """Keep a piece of ascents."""
+        with self._transaction():
+            if task.kind == "article":
+                self._many("INSERT INTO article VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _rows(found))
+            else:
+                alive = self._alive(task.mix)
+                rows = ((task.mix, alive[row[0]], *row) for row in _rows(found))
+                self._many("INSERT INTO oips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            starts = self.plan.ascents if task.kind == "climb" else 1
+            self._finish(task, engine, ascents=len(found.maps) * starts)
+
+    def _alive(self, mix: int) -> dict[int, int]:
+        """Of each map, how many start images of a mix activate it."""
+        rows = self._database.execute("SELECT alive FROM scores WHERE mix = ?", (mix,))
+        total = sum(np.frombuffer(blob, np.int64) for (blob,) in rows)
+        return dict(zip(self.plan.maps, np.asarray(total).tolist(), strict=True))
+
+    def _finish(self, task: Task, engine: str, *, ascents: int = 0, images: int = 0) -> None:
+        self._many("INSERT INTO tasks VALUES (?, ?, ?, ?)", [(*task.key, engine)])
+        self._ascents += ascents
+        self._images += images
+        seconds = time.perf_counter() - self._since
+        row = (self._began, seconds, self._ascents, self._images, engine)
+        self._many("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?)", [row])
+
+    def _many(self, statement: str, rows: Any) -> None:
+        self._database.executemany(statement, rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._told():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what file system and SQLite raise into one line that says how to go on."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror or error}") from None
+        except sqlite3.Error as error:
+            raise DataError(f"{self.path}: {_reason(error)}") from None
+
+    # --- beginning -----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        found = self._database.execute("PRAGMA application_id").fetchone()[0]
+        tables = self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        if not tables:
+            self._create()
+        elif found != APPLICATION:
+            raise DataError(f"{self.path}: a database, but no survey; choose another file")
+        else:
+            _check_version(self._database, self.path)
+            self._compare()
+
+    def _create(self) -> None:
+        self._database.execute("PRAGMA journal_mode = WAL")
+        with self._transaction():
+            for statement in _TABLES:
+                self._database.execute(statement)
+            self._many("INSERT INTO plan VALUES (?, ?)", self.plan.as_texts().items())
+            self._database.execute(f"PRAGMA user_version = {VERSION}")
+            self._database.execute(f"PRAGMA application_id = {APPLICATION}")
+
+    def _compare(self) -> None:
+        stored = dict(self._database.execute("SELECT name, value FROM plan"))
+        difference = _difference(Plan.from_texts(stored), self.plan)
+        if difference:
+            raise DataError(
+                f"{self.path}: was begun with {difference}; go on with the same, or choose another "
+                "file"
+            )
+
+
+def _rows(found: Climbed) -> Iterator[tuple[Any, ...]]:
+    for i, number in enumerate(found.maps.tolist()):
+        yield (
+            number,
+            float(found.activations[i]),
+            float(found.preactivations[i]),
+            found.verdicts[i],
+            int(found.woke[i]),
+            int(found.steps[i]),
+            found.stops[i],
+            int(found.starts[i]),
+            np.ascontiguousarray(found.images[i], np.float32).tobytes(),
+        )
+
+
+def _scored(plan: Plan, row: tuple[bytes, bytes, bytes, bytes]) -> Scored:
+    alive, awake, numbers, scores = row
+    shape = (len(plan.maps), plan.ascents)
+    return Scored(
+        np.frombuffer(alive, np.int64),
+        awake,
+        np.frombuffer(numbers, np.int64).reshape(shape),
+        np.frombuffer(scores, np.float32).reshape(shape),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _difference(stored: Plan, asked: Plan) -> str:
+    """The first attribute in which two plans differ, in words; "" if none."""
+    for name, before in vars(stored).items():
+        now = getattr(asked, name)
+        if before == now:
+            continue
+        if name == "settings":
+            for part, value in vars(before).items():
+                if value != getattr(now, part):
+                    return f"{part}={_short(value)}, not {_short(getattr(now, part))}"
+        if name == "mixes":
+            return _other_mixes(before, now)
+        if name == "sha256":
+            return f"another model of checksum {before[:12]}…, not {now[:12]}…"
+        return f"{name}={_short(before)}, not {_short(now)}"
+    return ""
+
+
+def _other_mixes(before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
+    if len(before) != len(now):
+        return f"{len(before)} mixes, not {len(now)}"
+    pairs = enumerate(zip(before, now, strict=True))
+    return next(f"mix {i} of {a}, not {b}" for i, (a, b) in pairs if a != b)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+    # A killed process loses nothing that was committed; nor does the machine's own end damage
+    # the file, which then may lack the last pieces.
+    database.execute("PRAGMA synchronous = NORMAL")
+    return database
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
+    """The file of a survey, to be read while others may write.
+
+    Raises
+    ------
+    DataError
+        There is none, or it is something else.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; 'pyoip survey MODEL --out {file}' makes it")
+    try:
+        with closing(_connected(file)) as database:
+            database.execute("BEGIN")  # one state of the file for all that is read
+            if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+                raise DataError(f"{file}: a database, but no survey")
+            _check_version(database, file)
+            yield database
+    except sqlite3.Error as error:
+        raise DataError(f"{file}: {_reason(error)}") from None
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """A read-only connection; in a folder that cannot be written the file stands still."""
+    address = file.resolve().as_uri()
+    database = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None, timeout=30.0)
+    try:
+        database.execute("SELECT COUNT(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        database.close()
+        database = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None)
+    return database
+
+
+def _check_version(database: sqlite3.Connection, path: Path) -> None:
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        raise DataError(f"{path}: a survey of format {version}; this pyoip reads format {VERSION}")
+
+
+def _reason(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        return (
+            f"cannot be written ({text}); all finished pieces are kept: make room, then run the "
+            "same command again"
+        )
+    if "readonly" in text or "unable to open" in text:
+        return f"cannot be opened for writing ({text}); look at the rights of file and folder"
+    if "not a database" in text or "malformed" in text:
+        return f"no survey, or a damaged one ({text}); choose another file"
+    return text
+
+
+class _Lock:
+    """A lock on ``PATH-lock`` that dies with the process that holds it."""
+
+    def __init__(self, path: Path) -> None:
+        name = path.with_name(path.name + "-lock")
+        try:
+            self._file = open(name, "ab")  # noqa: SIM115 - open for as long as the lock is held
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be opened for writing ({error.strerror}); look at the rights of "
+                "file and folder"
+            ) from None
+        try:
+            _lock_file(self._file)
+        except OSError:
+            self._file.close()
+            raise DataError(
+                f"{path}: another process is writing it; wait for it, or choose another file"
+            ) from None
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def _lock_file(file: Any) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

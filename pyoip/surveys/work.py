@@ -1,0 +1,236 @@
+"""A piece of the work, done: pure functions of the plan, whoever computes them and when."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ascent import bounds_of, converged_of, verdict_of
+from ..climb import climb, objective_of
+from ..engines import STOPS, Ascents, Engine, for_layer
+from ..errors import UnsupportedLayer
+from ..fluctuations import Fluctuations
+from ..network import Network
+from ..settings import Objective
+from ..starts import BLOCK_BYTES, Job, Starts
+from .plan import Plan, Task
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+Report = Callable[[float], object]  # share of the piece that is done
+
+ARTICLE = Fluctuations(scales=(1.0, 2.0), weights=(1.0, 1.0))
+"""What the article drew most of its start images from: fluctuations of one and two pixels."""
+
+ARTICLE_STEP = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Some start images of a mix, scored for all maps.
+
+    Attributes
+    ----------
+    alive : int64 (maps,)
+        How many activate a map.
+    awake : bytes
+        Which do: bits (count, maps), packed along maps and compressed; see `bits`.
+    numbers : int64 (maps, K)
+        The best by score, best first; by preactivation where none is alive. -1 behind the last.
+    scores : float32 (maps, K)
+    """
+
+    alive: Numbers
+    awake: bytes
+    numbers: Numbers
+    scores: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """The best ascent of each of some maps.
+
+    Attributes
+    ----------
+    maps : int64 (n,)
+    starts : int64 (n,)
+        Number of the start image that it goes back to.
+    images : float32 (n, C, H, W)
+    activations, preactivations : float32 (n,)
+    steps, woke : int32 (n,)
+        Steps taken; step at which a silent start came alive: 0 alive at once, -1 never.
+    stops : tuple of str
+        Of `pyoip.engines.STOPS`.
+    verdicts : tuple of str
+    """
+
+    maps: Numbers
+    starts: Numbers
+    images: Floats
+    activations: Floats
+    preactivations: Floats
+    steps: NDArray[np.int32]
+    woke: NDArray[np.int32]
+    stops: tuple[str, ...]
+    verdicts: tuple[str, ...]
+
+
+class Worker:
+    """Whoever does the work: a network, a plan and an engine.
+
+    Parameters
+    ----------
+    network : Network
+    plan : Plan
+    threads : int, optional
+        Default all processors. Changes no bit.
+    """
+
+    def __init__(self, network: Network, plan: Plan, threads: int | None = None) -> None:
+        self.network, self.plan, self._threads = network, plan, threads
+        self._target = network.layers[plan.layer - 1]
+        self.engine: Engine = for_layer(plan.engine, network, plan.layer, threads)
+
+    @property
+    def name(self) -> str:
+        """Of the engine."""
+        return self.engine.name
+
+    def _job(self, mix: Fluctuations, maps: Any, **changed: Any) -> Job:
+        settings = replace(self.plan.settings, **changed)
+        chosen = np.asarray(maps, np.int64)
+        return Job(self.network, self._target, chosen, self.engine, settings, mix, self._threads)
+
+    @cached_property
+    def _whole(self) -> Job:
+        return self._job(self.plan.mixes[0], self.plan.maps)
+
+    @cached_property
+    def real(self) -> Floats:
+        """What real images reach, by the model's metadata, for each map of the plan."""
+        return self._whole.real_maxima("auto")
+
+    @cached_property
+    def bounds(self) -> NDArray[np.float64]:
+        """Proven upper bounds of the preactivations, for each map of the plan."""
+        return bounds_of(self._whole)[list(self.plan.maps)]
+
+    # --- scores ------------------------------------------------------------------------------
+
+    def score(self, task: Task, report: Report | None = None) -> Scored:
+        """Score some start images of a mix."""
+        job = self._job(self.plan.mixes[task.mix], self.plan.maps)
+        numbers = np.arange(task.first, task.first + task.count)
+        scores = self._scores(job, numbers, "activation", report)
+        alive = (scores > 0).sum(axis=0)
+        best, values = self._best(numbers, scores)
+        silent = np.flatnonzero(alive == 0)
+        if len(silent):
+            before = self._scores(job, numbers, "preactivation", report)[:, silent]
+            best[silent], values[silent] = self._best(numbers, before)
+        packed = np.packbits(scores > 0, axis=1).tobytes()
+        return Scored(alive, zlib.compress(packed, 1), best, values)
+
+    def _scores(
+        self, job: Job, numbers: Numbers, objective: Objective, report: Report | None
+    ) -> Floats:
+        block = max(1, BLOCK_BYTES // (4 * job.pixels))
+        parts = []
+        for first in range(0, len(numbers), block):
+            images = job.pool(numbers[first : first + block])
+            parts.append(self.engine.score(images, objective)[:, job.maps])
+            if report is not None:
+                report((first + len(images)) / len(numbers))
+        return np.concatenate(parts)
+
+    def _best(self, numbers: Numbers, scores: Floats) -> tuple[Numbers, Floats]:
+        """The best (maps, K) of scores (count, maps); the earlier of equal ones first."""
+        most = self.plan.ascents
+        order = np.argsort(-scores, axis=0, kind="stable")[:most].T
+        values = np.take_along_axis(scores.T, order, axis=1)
+        best = numbers[order]
+        missing = ((0, 0), (0, most - best.shape[1]))
+        return (
+            np.pad(best, missing, constant_values=-1),
+            np.pad(values, missing, constant_values=-np.inf),
+        )
+
+    # --- ascents -------------------------------------------------------------------------------
+
+    def climb(self, task: Task, numbers: Numbers, report: Report | None = None) -> Climbed:
+        """Climb from start images `numbers` (n, K) of a mix towards n maps of the plan."""
+        maps = self.plan.maps[task.first : task.first + task.count]
+        job = self._job(self.plan.mixes[task.mix], maps, starts=numbers.shape[1], kicks=0)
+        told = None if report is None else lambda done, total, left: report(done / max(total, 1))
+        parts = []
+        for outcome in climb(job, Starts(numbers), told, len(maps)):
+            if outcome is None:
+                raise KeyboardInterrupt
+            parts.append((outcome.best, outcome.candidates))
+        best = Ascents(**{n: np.concatenate([vars(p[0])[n] for p in parts]) for n in _ARRAYS})
+        return self._climbed(job, best, np.concatenate([candidates for _, candidates in parts]))
+
+    def article(self, task: Task) -> Climbed:
+        """Climb as the article did from one start image, for all maps of the plan."""
+        job = self._job(
+            ARTICLE, self.plan.maps, method="article", step_size=ARTICLE_STEP, momentum=0.0
+        )
+        image = job.pool(np.array([task.first]))
+        starts = np.repeat(image, len(job.maps), axis=0)
+        best = self.engine.ascend(starts, job.maps.astype(np.int32), job.settings)
+        if best.interrupted:
+            raise KeyboardInterrupt
+        return self._climbed(job, best, np.full(len(job.maps), task.first))
+
+    def _climbed(self, job: Job, best: Ascents, numbers: Numbers) -> Climbed:
+        finite = np.isfinite(best.activations) & np.isfinite(best.preactivations)
+        if not finite.all():
+            raise UnsupportedLayer(
+                f"layer {self._target.number} ({self._target.name}): map {job.maps[~finite][0]} "
+                "exceeds float32 on the way to its OIP; rescale the weights"
+            )
+        places = [self.plan.maps.index(number) for number in job.maps.tolist()]
+        values = objective_of(best, job.settings)
+        ended = converged_of(job, best)
+        judged = zip(
+            *(values, best.activations, self.real[places], self.bounds[places], ended), strict=True
+        )
+        return Climbed(
+            job.maps,
+            numbers,
+            best.images,
+            best.activations,
+            best.preactivations,
+            best.steps,
+            best.woke,
+            tuple(STOPS[code] for code in best.stops),
+            tuple(verdict_of(*numbers) for numbers in judged),
+        )
+
+
+_ARRAYS = tuple(n for n in Ascents.__dataclass_fields__ if n != "interrupted")
+
+
+def bits(awake: bytes, count: int, maps: int) -> NDArray[np.bool_]:
+    """Which of `count` start images activate which of `maps` maps, (count, maps)."""
+    packed = np.frombuffer(zlib.decompress(awake), np.uint8).reshape(count, -1)
+    return np.unpackbits(packed, axis=1, count=maps).astype(bool)
+
+
+def merged(parts: list[Scored]) -> Numbers:
+    """The best start images (maps, K) of a mix from all its pieces, in order.
+
+    A piece that does not activate a map brings preactivations, which are negative then, and so
+    stand behind whatever activates it.
+    """
+    numbers = np.concatenate([part.numbers for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    keep = parts[0].numbers.shape[1]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :keep]
+    return np.take_along_axis(numbers, order, axis=1)
