@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .parity import Parity, check
     from .result import Result, load_result
     from .settings import Constraint, Settings
+    from .surveys import Survey, grid, load_survey, sobol, survey
     from .web.page import export_web
 
 # In a clone of the repository this folder hides the installed package, which alone holds the
@@ -50,6 +51,7 @@ _HOMES = {
     "parity": ("Parity", "check"),
     "result": ("Result", "load_result"),
     "settings": ("Constraint", "Settings"),
+    "surveys": ("Survey", "grid", "load_survey", "sobol", "survey"),
     "web.page": ("export_web",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -62,10 +64,15 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "start_images",
     "export_step",
     "load_result",
+    "survey",
+    "grid",
+    "sobol",
+    "load_survey",
     "export_web",
     "check",
     "Network",
     "Result",
+    "Survey",
     "Parity",
     "Settings",
     "Constraint",

@@ -6,7 +6,6 @@ What a command computes is imported when it runs, so that ``pyoip --help`` is qu
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from .console import DISAGREEMENT, INTERRUPTED, Program
 from .errors import Interrupted
 from .progress import ProgressLine, say
 from .settings import Settings
+from .survey_cli import survey
 
 if TYPE_CHECKING:
     from .network import Layer
@@ -185,11 +185,7 @@ def ascend(
 
 
 def _default_folder(network: str, layer: int) -> Path:
-    return Path(f"oips_{_file_name(network)}_layer{layer}")
-
-
-def _file_name(network: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", network)
+    return Path(f"oips_{o.file_name(network)}_layer{layer}")
 
 
 def _ascended(*args: Any, progress: Callable[[int, int, int], None], **asked: Any) -> Any:
@@ -274,7 +270,7 @@ def export_step(
 
     network = o.network_from(model, input_shape, pixels, mean, std)
     target = network.layer(layer)
-    path = out or Path(f"{_file_name(network.name)}_layer{target.number}_step.onnx")
+    path = out or Path(f"{o.file_name(network.name)}_layer{target.number}_step.onnx")
     rule = o.constraint_from(constraint, low, high)
     chosen: Any = objective
     step = run(
@@ -381,6 +377,9 @@ def train(
         _print_json(document)
     elif not quiet:
         print(report)
+
+
+app.add_typer(survey, name="survey")
 
 
 @app.command(epilog="Example:  pyoip info --json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,6 +119,32 @@ Engines = Annotated[
 ImageCount = Annotated[int, _any("Start images compared per layer.")]
 ShortSteps = Annotated[int, _any("Steps of the ascents.")]
 
+SurveyFile = Annotated[Path, typer.Argument(help="What 'pyoip survey' wrote.", metavar="FILE")]
+SurveyOut = Annotated[
+    Path | None,
+    _out("File; without it survey_NETWORK_layerN.db.", "--out", "-o", metavar="FILE"),
+]
+Levels = Annotated[str, _starts("Weights that a scale may have in a mix.", metavar="0,1")]
+Smoothings = Annotated[str, _starts("Blur passes; each makes a set of mixes.", metavar="0,1,2,4")]
+Sobol = Annotated[int | None, _starts("So many mixes from a Sobol sequence instead of the grid.")]
+StartsPerMix = Annotated[int, _starts("Start images scored per mix.", "--starts")]
+AscentsPerPair = Annotated[
+    int, _ascent("Ascents per map and mix, from the best of them.", "--ascents")
+]
+Article = Annotated[int, _starts("Start images climbed the article's way, for comparison.")]
+Scheduler = Annotated[
+    str | None,
+    _any("A Dask cluster that computes: its address, or local:N.", metavar="ADDRESS"),
+]
+MapNumber = Annotated[int, typer.Argument(help="Number of the map, from 0.", metavar="MAP")]
+ReportFolder = Annotated[
+    Path | None, _out("Folder; without it FILE_report.", "--out", "-o", metavar="FOLDER")
+]
+Picture = Annotated[Path | None, _out("Draw its OIPs as PNG.", "--out", "-o", metavar="FILE")]
+ExportFile = Annotated[
+    Path, typer.Argument(help="Ending in .csv, .parquet or .npz.", metavar="TABLE")
+]
+
 Dataset = Annotated[str, _any("What to learn.", metavar="mnist|fashion-mnist")]
 TrainOut = Annotated[
     Path | None, _out("ONNX file; without it DATASET.onnx.", "--out", "-o", metavar="FILE")
@@ -140,6 +167,11 @@ PageOverwrite = Annotated[
     bool,
     _out("Write the page among other files; they stay, but for those of its names.", "--overwrite"),
 ]
+
+
+def file_name(network: str) -> str:
+    """Return a network's name as part of a file's."""
+    return re.sub(r"[^\w.-]+", "_", network)
 
 
 def numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...]:

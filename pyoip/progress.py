@@ -56,9 +56,12 @@ class ProgressLine:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, done: int, total: int, left: int) -> None:
+    def __call__(self, done: float, total: float, left: int) -> None:
         """Show where the ascents stand."""
-        note = f"{left} ascents to come"
+        self.show(done, total, f"{left} ascents to come")
+
+    def show(self, done: float, total: float, note: str) -> None:
+        """Show work done, all of it, and a few words."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=note)
             return

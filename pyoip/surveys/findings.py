@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..settings import real
+from ..settings import real as number_in
 from .plan import Plan, describe, shares
 from .store import reading
 from .work import bits
@@ -158,6 +158,37 @@ class Survey:
 
         return "\n".join(summary(self))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Where it stands and what it found, as plain values."""
+        plan = self.plan
+        return {
+            **{name: getattr(plan, name) for name in ("network", "layer", "layer_name", "engine")},
+            **{"maps": len(plan.maps), "mixes": len(plan.mixes), "starts": plan.starts},
+            **{"ascents": plan.ascents, "seed": plan.settings.seed, "version": plan.version},
+            **{"done": self.done, "total": self.total, "seconds": self.seconds},
+            "verdicts": self.counts(),
+            "silent": [best.map for best in self.best if not best.activation > 0],
+            "article": self.article_found().tolist(),
+            "cover": [asdict(starter) for starter in self.cover],
+        }
+
+    def map_as_dict(self, map: int) -> dict[str, Any]:
+        """What is known of one map, as plain values; None for what is not."""
+        column = self.maps.index(map)
+        low, high = self.intervals()
+        by_mix = (self.alive[:, column], low[:, column], high[:, column])
+        mixes = [
+            {"mix": name, "alive": _known(alive), "interval": [_known(least), _known(most)]}
+            for name, alive, least, most in zip(self.mixes, *by_mix, strict=True)
+        ]
+        clusters = [
+            {"activation": c.activation, "mix": c.mix, "mixes": list(c.mixes)}
+            for c in self.clusters(map)
+        ]
+        best = {name: _known(value) for name, value in asdict(self.best[column]).items()}
+        limits = {"real": _known(self.real[column]), "bound": _known(self.bounds[column])}
+        return {**best, **limits, "mixes": mixes, "clusters": clusters}
+
     # --- which scales --------------------------------------------------------------------------
 
     def intervals(self) -> tuple[Exact, Exact]:
@@ -269,7 +300,7 @@ class Survey:
         likeness : float
             Correlation, 0 … 1.
         """
-        real("likeness", likeness, 0.0, 1.0)
+        number_in("likeness", likeness, 0.0, 1.0)
         column = self.maps.index(map)
         mixes, images = self.images(map)
         values = self.activations[mixes, column]
@@ -328,10 +359,9 @@ class Survey:
 
     def _awake(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
         """Piece by piece: mix, first start image, which activates which map (count, maps)."""
+        asked = "SELECT mix, first, count, awake FROM scores ORDER BY mix, first"
         with reading(self.path) as database:
-            rows = database.execute(
-                "SELECT mix, first, count, awake FROM scores ORDER BY mix, first"
-            )
+            rows = database.execute(asked)
             for mix, first, count, awake in rows:
                 yield mix, first, bits(awake, count, len(self.maps))
 
@@ -345,6 +375,10 @@ class Survey:
         """From each of its start images: how many maps the article's way activates."""
         counts: NDArray[np.int64] = (self.article() > 0).sum(axis=1)
         return counts
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def correlation(one: Array, other: Array) -> float:
@@ -380,20 +414,19 @@ def load_survey(path: str | os.PathLike[str]) -> Survey:
     """
     with reading(path) as database:
         plan = Plan.from_texts(dict(database.execute("SELECT name, value FROM plan")))
-        known = dict(
-            (n, (r, b)) for n, r, b in database.execute("SELECT map, real, bound FROM maps")
-        )
+        limits = database.execute("SELECT map, real, bound FROM maps")
+        known = {number: (highest, bound) for number, highest, bound in limits}
         sessions = database.execute("SELECT SUM(seconds), SUM(ascents), SUM(images) FROM sessions")
         seconds, ascents, images = sessions.fetchone()
         done = database.execute("SELECT COUNT(*) FROM tasks").fetchone()[0]
         pairs = [known.get(number, (None, None)) for number in plan.maps]
-        limits = np.array(pairs, np.float64).reshape(-1, 2)
+        ends = np.array(pairs, np.float64).reshape(-1, 2)
         return Survey(
             path=Path(path),
             plan=plan,
             **_oips(database, plan),
-            real=limits[:, 0],
-            bounds=limits[:, 1],
+            real=ends[:, 0],
+            bounds=ends[:, 1],
             done=done,
             total=sum(1 for _ in plan.tasks()),
             seconds=seconds or 0.0,

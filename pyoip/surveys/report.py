@@ -1,13 +1,19 @@
-"""A survey in words: what it is about, where it stands, and what it found."""
+"""A survey in words and in a folder: where it stands, what it found, what is known of one map."""
 
 from __future__ import annotations
 
+import csv
 import math
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import DataError
+from ..files import replacing
 from ..summary import ranges
+from .plan import describe
 
 if TYPE_CHECKING:
     from .findings import Survey
@@ -78,13 +84,121 @@ def _cover(found: Survey) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """A share in per cent, with a digit where it is small.
+    """A share in per cent, with a digit where it is near none or all.
 
     Examples
     --------
-    >>> percent(0.5), percent(0.0123), percent(float("nan"))
-    ('50 %', '1.2 %', '-')
+    >>> percent(0.5), percent(0.0123), percent(0.996), percent(1), percent(float("nan"))
+    ('50 %', '1.2 %', '99.6 %', '100 %', '-')
     """
     if math.isnan(share):
         return "-"
-    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.1f} %" if 0 < min(share, 1 - share) < 0.1 else f"{100 * share:.0f} %"
+
+
+# --- one map -----------------------------------------------------------------------------------
+
+
+def about_map(found: Survey, number: int) -> list[str]:
+    """What is known of one map: verdict, what wakes it, and its OIPs, the best first."""
+    column = found.maps.index(number)
+    best = found.best[column]
+    lines = [f"map {number} of {found.plan.network}, layer {found.plan.layer}: {best.verdict}"]
+    if best.verdict == "missing":
+        return lines
+    lines.append(_measured(found, column))
+    low, high = found.intervals()
+    lines.append("\nstart images that activate it, by mix (95 % interval)")
+    order = np.argsort(-found.alive[:, column], kind="stable")
+    for mix in order[np.isfinite(found.alive[order, column])]:
+        interval = f"{percent(low[mix, column])} to {percent(high[mix, column])}"
+        share = percent(found.alive[mix, column])
+        lines.append(f"  {share:>7}  ({interval})  {found.mixes[mix]}")
+    clusters = found.clusters(number)
+    if clusters:
+        lines.append(f"\n{len(clusters)} kinds of OIP")
+    for cluster in clusters:
+        lines.append(
+            f"  activation {cluster.activation:.4g}, from {len(cluster.mixes)} of "
+            f"{len(found.mixes)} mixes, best from {found.mixes[cluster.mix]}"
+        )
+    return lines
+
+
+def _measured(found: Survey, column: int) -> str:
+    best = found.best[column]
+    parts = [f"activation {best.activation:.4g}"]
+    if best.activation <= 0:
+        parts.append(f"preactivation {best.preactivation:.4g}")
+    if np.isfinite(found.real[column]):
+        parts.append(f"real images reach {found.real[column]:.4g}")
+    if np.isfinite(found.bounds[column]):
+        parts.append(f"preactivation proven at most {found.bounds[column]:.4g}")
+    parts.append(f"{percent(best.alive)} of all start images activate it")
+    way = found.article()[:, column]
+    if len(way):
+        parts.append(f"the article's way from {int((way > 0).sum())} of {len(way)}")
+    return ", ".join(parts)
+
+
+def write_map(found: Survey, number: int, path: str | os.PathLike[str]) -> Path:
+    """Draw a map's several OIPs as PNG."""
+    from .pictures import write_gallery
+
+    file = Path(path)
+    if file.suffix.lower() != ".png":
+        raise DataError(f"{file}: must end in .png")
+    write_gallery(found, [number], file)
+    return file
+
+
+# --- a folder ----------------------------------------------------------------------------------
+
+_HEAD = (
+    *("map", "verdict", "activation", "preactivation", "real", "bound", "alive", "mix", "start"),
+    *("oips", "article"),
+)
+
+
+def write_report(found: Survey, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write text, table and figures of a survey into a folder; files of their names are replaced.
+
+    Raises
+    ------
+    DataError
+        Nothing is stored yet, or `folder` cannot be written.
+    """
+    from .pictures import write_pictures
+
+    if not np.isfinite(found.activations).any():
+        raise DataError(f"{found.path}: nothing to report yet; no map has been climbed for")
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return [*_texts(found, place), *write_pictures(found, place)]
+    except OSError as error:
+        raise DataError(f"{place}: {error.strerror or error}") from None
+
+
+def _texts(found: Survey, place: Path) -> list[Path]:
+    text, table = place / "report.txt", place / "maps.csv"
+    with replacing(text) as temporary:
+        temporary.write_text(f"{found}\n", encoding="utf-8")
+    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_HEAD)
+        writer.writerows(_row(found, number) for number in found.maps)
+    return [text, table]
+
+
+def _row(found: Survey, number: int) -> tuple[Any, ...]:
+    column = found.maps.index(number)
+    best = found.best[column]
+    return (
+        *(number, best.verdict, best.activation, best.preactivation),
+        *(found.real[column], found.bounds[column], best.alive),
+        describe(found.plan.mixes[best.mix]) if best.mix >= 0 else "",
+        best.start,
+        len(found.clusters(number)),
+        int((found.article()[:, column] > 0).sum()),
+    )

@@ -16,9 +16,7 @@ from ..settings import Constraint, Settings, as_constraint, require, whole
 from .findings import Survey, load_survey
 from .plan import Plan, Task, as_mixes
 from .store import Store
-from .work import Climbed, Scored, Worker
-
-Found = Scored | Climbed
+from .work import Climbed, Found, Worker
 
 
 @dataclass(frozen=True)
@@ -172,62 +170,48 @@ def survey(
         store.put_maps(worker.real.tolist(), worker.bounds.tolist())
         meter = Meter(store, progress)
         try:
-            if scheduler is None:
-                _here(worker, store, meter)
-            else:
-                from .cluster import compute
-
-                compute(network, store, meter, scheduler)
+            for task, found, name in _computed(worker, store, meter, scheduler):
+                store.put(task, found, name)
+                meter.finished(task, found)
         except KeyboardInterrupt:
-            done, total = meter.pieces()
             raise Interrupted(
-                f"interrupted: {done} of {total} pieces are in {out}; the same call goes on",
+                f"interrupted: {meter.pieces} of {meter.tasks} pieces are in {out}; the same call "
+                "goes on",
                 load_survey(out),
             ) from None
     return load_survey(out)
 
 
-def _here(worker: Worker, store: Store, meter: Meter) -> None:
-    """Compute what is missing on this machine, in order."""
+def _computed(
+    worker: Worker, store: Store, meter: Meter, scheduler: str | None
+) -> Iterator[tuple[Task, Found, str]]:
+    """What is missing, piece by piece: on a cluster, or here and in order."""
     done = store.done()
+    if scheduler is not None:
+        from .cluster import compute
+
+        yield from compute(worker.network, store, scheduler, done)
+        return
     for task in store.plan.tasks():
         if task.key not in done:
-            found = perform(worker, store, task, meter)
-            keep(store, task, found, worker.name)
-            meter.finished(task, found)
-
-
-def perform(worker: Worker, store: Store, task: Task, meter: Meter) -> Found:
-    """One piece of work."""
-    report = meter.within(task)
-    if task.kind == "article":
-        return worker.article(task)
-    if task.kind == "score":
-        return worker.score(task, report)
-    return worker.climb(task, starts_of(store, task), report)
-
-
-def starts_of(store: Store, task: Task) -> Any:
-    """The start images that the maps of a piece climb from."""
-    return store.best_starts(task.mix)[task.first : task.first + task.count]
-
-
-def keep(store: Store, task: Task, found: Found, engine: str) -> None:
-    """Store a piece of work."""
-    if isinstance(found, Scored):
-        store.put_scored(task, found, engine)
-    else:
-        store.put_climbed(task, found, engine)
+            starts = store.starts_of(task) if task.kind == "climb" else None
+            yield task, worker.perform(task, starts, meter.within(task)), worker.name
 
 
 class Meter:
-    """What is done and how fast, told to whoever asked for it."""
+    """What is done and how fast, told to whoever asked for it.
+
+    Attributes
+    ----------
+    pieces, tasks : int
+        Pieces of work stored, and all of them.
+    """
 
     def __init__(self, store: Store, told: Callable[[Progress], object] | None) -> None:
         self._told, self._plan = told, store.plan
         done = store.done()
-        self._tasks = sum(1 for _ in self._plan.tasks())
-        self._pieces = len(done)
+        self.tasks = sum(1 for _ in self._plan.tasks())
+        self.pieces = len(done)
         self._total = sum(self.weight(task) for task in self._plan.tasks())
         self._before = sum(self.weight(t) for t in self._plan.tasks() if t.key in done)
         self._now, self._awake = self._before, store.awake()
@@ -239,10 +223,6 @@ class Meter:
             return 0
         return len(self._plan.maps) if task.kind == "article" else task.count * self._plan.ascents
 
-    def pieces(self) -> tuple[int, int]:
-        """Pieces stored, and all of them."""
-        return self._pieces, self._tasks
-
     def within(self, task: Task) -> Callable[[float], None]:
         """What takes the share of a piece that is done."""
         return lambda share: self._tell(share * self.weight(task))
@@ -250,10 +230,10 @@ class Meter:
     def finished(self, task: Task, found: Found) -> None:
         """Count a piece that is stored."""
         self._now += self.weight(task)
-        self._pieces += 1
+        self.pieces += 1
         if task.kind == "climb" and isinstance(found, Climbed):
             self._awake |= set(found.maps[found.activations > 0].tolist())
-        self._tell(0.0, last=self._pieces == self._tasks)
+        self._tell(0.0, last=self.pieces == self.tasks)
 
     def _silent(self) -> int:
         return len(self._plan.maps) - len(self._awake)
@@ -267,12 +247,3 @@ class Meter:
         rate = (done - self._before) / (clock - self._began)
         left = (self._total - done) / rate if rate else float("inf")
         self._told(Progress(done, self._total, rate, left, self._silent()))
-
-
-def ready(plan: Plan, done: set[tuple[str, int, int]]) -> Iterator[Task]:
-    """Pieces not done whose scores, where they climb, all are."""
-    for task in plan.tasks():
-        if task.key in done:
-            continue
-        if task.kind != "climb" or all(t.key in done for t in plan.scorings(task.mix)):
-            yield task

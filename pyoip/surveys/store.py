@@ -37,7 +37,7 @@ import numpy as np
 
 from ..errors import DataError
 from .plan import Plan, Task
-from .work import Climbed, Numbers, Scored, merged
+from .work import Climbed, Found, Numbers, Scored, merged
 
 APPLICATION = 0x4F495053  # "OIPS", in the file's header
 VERSION = 1
@@ -111,12 +111,14 @@ class Store:
         """Keys of the pieces that are stored."""
         return set(self._database.execute("SELECT kind, mix, first FROM tasks"))
 
-    def best_starts(self, mix: int) -> Numbers:
-        """The best start images (maps, ascents) of a mix whose scorings are all stored."""
+    def starts_of(self, task: Task) -> Numbers:
+        """The best start images (n, ascents) of the maps of a piece, whose mix is all scored."""
         rows = self._database.execute(
-            "SELECT alive, awake, numbers, scores FROM scores WHERE mix = ? ORDER BY first", (mix,)
+            "SELECT alive, awake, numbers, scores FROM scores WHERE mix = ? ORDER BY first",
+            (task.mix,),
         )
-        return merged([_scored(self.plan, row) for row in rows])
+        best = merged([_scored(self.plan, row) for row in rows])
+        return best[task.first : task.first + task.count]
 
     def awake(self) -> set[int]:
         """Maps that something stored activates."""
@@ -131,8 +133,14 @@ class Store:
         with self._transaction():
             self._many("INSERT OR IGNORE INTO maps VALUES (?, ?, ?)", rows)
 
-    def put_scored(self, task: Task, found: Scored, engine: str) -> None:
-        """Keep a piece of scores."""
+    def put(self, task: Task, found: Found, engine: str) -> None:
+        """Keep a piece of work, all of it or nothing."""
+        if isinstance(found, Scored):
+            self._put_scored(task, found, engine)
+        else:
+            self._put_climbed(task, found, engine)
+
+    def _put_scored(self, task: Task, found: Scored, engine: str) -> None:
         arrays = (found.alive, found.numbers, found.scores)
         alive, numbers, scores = (np.ascontiguousarray(array).tobytes() for array in arrays)
         row = (task.mix, task.first, task.count, alive, found.awake, numbers, scores)
@@ -140,8 +148,7 @@ class Store:
             self._many("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
             self._finish(task, engine, images=task.count)
 
-    def put_climbed(self, task: Task, found: Climbed, engine: str) -> None:
-        """Keep a piece of ascents."""
+    def _put_climbed(self, task: Task, found: Climbed, engine: str) -> None:
         with self._transaction():
             if task.kind == "article":
                 self._many("INSERT INTO article VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _rows(found))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ascent import bounds_of, converged_of, verdict_of
-from ..climb import climb, objective_of
+from ..climb import climb, each, objective_of
 from ..engines import STOPS, Ascents, Engine, for_layer
 from ..errors import UnsupportedLayer
 from ..fluctuations import Fluctuations
@@ -81,6 +81,9 @@ class Climbed:
     verdicts: tuple[str, ...]
 
 
+Found = Scored | Climbed
+
+
 class Worker:
     """Whoever does the work: a network, a plan and an engine.
 
@@ -120,6 +123,15 @@ class Worker:
     def bounds(self) -> NDArray[np.float64]:
         """Proven upper bounds of the preactivations, for each map of the plan."""
         return bounds_of(self._whole)[list(self.plan.maps)]
+
+    def perform(self, task: Task, starts: Numbers | None, report: Report | None = None) -> Found:
+        """A piece of work; maps climb from `starts`, their start images by number (n, K)."""
+        if task.kind == "article":
+            return self.article(task)
+        if task.kind == "score":
+            return self.score(task, report)
+        assert starts is not None
+        return self.climb(task, starts, report)
 
     # --- scores ------------------------------------------------------------------------------
 
@@ -173,8 +185,9 @@ class Worker:
             if outcome is None:
                 raise KeyboardInterrupt
             parts.append((outcome.best, outcome.candidates))
-        best = Ascents(**{n: np.concatenate([vars(p[0])[n] for p in parts]) for n in _ARRAYS})
-        return self._climbed(job, best, np.concatenate([candidates for _, candidates in parts]))
+        ascents, candidates = zip(*parts, strict=True)
+        best: Ascents = each(Ascents, lambda name: np.concatenate([vars(a)[name] for a in ascents]))
+        return self._climbed(job, best, np.concatenate(candidates))
 
     def article(self, task: Task) -> Climbed:
         """Climb as the article did from one start image, for all maps of the plan."""
@@ -212,9 +225,6 @@ class Worker:
             tuple(STOPS[code] for code in best.stops),
             tuple(verdict_of(*numbers) for numbers in judged),
         )
-
-
-_ARRAYS = tuple(n for n in Ascents.__dataclass_fields__ if n != "interrupted")
 
 
 def bits(awake: bytes, count: int, maps: int) -> NDArray[np.bool_]:
