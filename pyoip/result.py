@@ -132,7 +132,8 @@ class Result:
     scaling : str
         How images became what the network takes; see `pyoip.load`.
     layout : str
-        Order of the axes that the network itself takes, ``"NCHW"`` or ``"NHWC"``.
+        Axes that the network itself takes, ``"NCHW"`` or ``"NHWC"``, of signals ``"NCW"`` or
+        ``"NWC"``.
     """
 
     network: str
@@ -170,8 +171,11 @@ class Result:
 
     @property
     def own_images(self) -> Array:
-        """The OIPs with their axes in the network's own order, as (n, H, W, C) for NHWC."""
-        return np.transpose(self.images, ["NCHW".index(letter) for letter in self.layout])
+        """The OIPs with the network's own axes: (n, H, W, C) for NHWC, (n, C, L) for NCW."""
+        dropped = [letter for letter in "NCHW" if letter not in self.layout]  # of length 1
+        order = ["NCHW".index(letter) for letter in (*self.layout, *dropped)]
+        images = np.transpose(self.images, order)
+        return images.reshape(images.shape[: len(self.layout)])
 
     def counts(self) -> dict[str, int]:
         """Return how many maps got which verdict; verdicts that none got are left out."""
