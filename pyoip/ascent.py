@@ -82,8 +82,8 @@ def ascend(
         Length scales and weights of the candidates.
     start : array or Result, optional
         Your own start image(s) instead of a pool: (H, W) or (C, H, W), one image for all
-        maps; (n, C, H, W), one for each of n maps, or n starts for a single map. A `Result`
-        is continued: each map starts from its OIP there.
+        maps; (n, C, H, W), one for each of n maps, or n starts for a single map; signals also
+        as (C, L) and (n, C, L). A `Result` is continued: each map starts from its OIP there.
     objective : {"activation", "preactivation"}
         Mean over positions of the map after, or before, its activation function.
     constraint : {"standardize", "clip"} or Constraint

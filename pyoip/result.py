@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .canvas import Array, contrast_window, format_values, show, write_figure
+from .canvas import Array, format_values, show, write_figure
 from .engines import STOPS
 from .errors import DataError, InvalidArgument, PyoipError
 from .evolution import Evolution, draw_evolution, evolution
 from .figures import ContactSheet, contact_sheet, draw_contact_sheet, map_pictures
 from .fluctuations import Fluctuations
 from .folder import Document, checked, read_folder, write_folder
+from .pictures import window_of
 from .settings import Constraint, Settings
 from .summary import VERDICTS, ascent_line, ranges, settings_line, steps_of, times, verdict_table
 
@@ -344,7 +345,7 @@ class Result:
         DataError
             The folder cannot be used, or the disk is full; nothing was changed then.
         """
-        window = contrast_window(self.images)
+        window = window_of(self.images)
         document = {**self.as_dict(), "contrast": {"black": window.low, "white": window.high}}
         pictures = self._pictures(starts=starts)
         write_folder(directory, document, _arrays(self), pictures, overwrite=overwrite)

@@ -71,7 +71,9 @@ def test_start_images_do_not_move_the_window():
 
 
 def test_the_sheet_states_its_rule_with_its_numbers():
-    sheet = contact_sheet(np.array([[[[-2.5, 0.0, 2.5]]]]), [0], ["found"], [1.0], title="mnist")
+    sheet = contact_sheet(
+        np.array([-2.5, 0.0, 2.5]).reshape(1, 1, 3, 1), [0], ["found"], [1.0], title="mnist"
+    )
     text = " ".join(sheet.rule)
     assert "One linear scale for all pictures of this sheet, symmetrical around their mean" in text
     assert "black −2.5, white 2.5 (mean ± 99th percentile of the distance from it)" in text

@@ -89,7 +89,9 @@ def export_step(
     rule = as_constraint(constraint)
     network = load(model, input_shape=input_shape)
     layouts = ("NCHW", "NHWC", "NCW", "NWC")[: 4 if network.input_shape[1] == 1 else 2]
-    require(layout in (None, *layouts), "layout", layout, f"one of {layouts} or None")
+    require(
+        layout in (None, *layouts), "layout", layout, f"{', '.join(map(repr, layouts))} or None"
+    )
     place = locate(network, layer)
     derived = step_model(place, objective, rule if update else None, layout)
     onnx.helper.set_model_props(derived, _facts(place, objective, rule if update else None))
