@@ -231,7 +231,7 @@ def start_from(
         raise DataError(f"{path}: no such file or folder")
     try:
         if path.suffix.lower() in (".npy", ".npz"):
-            image = own_layout(_array(path), layout, shape)
+            image = np.asarray(own_layout(_array(path), layout, shape))
         else:
             image = _picture(path, shape[0])
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:

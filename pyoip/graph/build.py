@@ -85,9 +85,11 @@ def _wanted(nodes: Sequence[NodeProto], source: str) -> list[NodeProto]:
         where = " outside sub-graphs (If, Loop, Scan)" if inside else ""
         raise fail(source, f"no convolution layer{where}", "pass a convolutional network")
     behind = {name for node in convs for name in node.output}
+    convolved = frozenset(behind)
     names = {name for node in convs for name in needs(node)} | behind
     for node in nodes:
-        if node.op_type in AFTER_CONV and not behind.isdisjoint(node.input):
+        squeezed = node.op_type == "Squeeze" and not convolved.isdisjoint(node.input)
+        if (squeezed or node.op_type in AFTER_CONV) and not behind.isdisjoint(node.input):
             behind.update(node.output)
             names.update(node.output)
     wanted = []

@@ -50,11 +50,24 @@ def raised_window(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_image(graph: Graph) -> Graph:
     """Return a graph whose image has four axes and whose windows have two."""
+    graph = _with_channel(graph)
     layout = WHOLE.get(graph.layout)
     windows = (n for n in graph.nodes if n.op in _WINDOWED and n.inputs[0] in graph.shapes)
     if layout is None and all(len(graph.shapes[node.inputs[0]]) != 3 for node in windows):
         return graph
     return _Raise(graph if layout is None else _four_axes(graph, layout)).graph()
+
+
+def _with_channel(graph: Graph) -> Graph:
+    """Take for the image what a node makes of it that does nothing but put in a channel."""
+    users = [node for node in graph.nodes if graph.image in node.inputs]
+    if "C" in graph.layout or len(users) != 1 or users[0].op not in _RESHAPES:
+        return graph
+    made, (images, *sides) = users[0].outputs[0], _shape(graph)
+    if graph.shapes.get(made) != (images, 1, *sides):
+        return graph
+    nodes = tuple(node for node in graph.nodes if node is not users[0])
+    return replace(graph, nodes=nodes, image=made, layout=graph.layout.replace("N", "NC"))
 
 
 def _four_axes(graph: Graph, layout: str) -> Graph:
