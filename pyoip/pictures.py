@@ -126,7 +126,7 @@ def _coverage(levels: Array, size: tuple[int, int]) -> Array:
     np.maximum.at(bottom, inside, levels)
     around = np.arange(columns)[:, None] + np.arange(-(_FINE // 2), _FINE // 2 + 1)
     around = np.clip(around, 0, columns - 1)
-    thick = max(1.0, height / 120)
+    thick = max(1.4, height / 120)
     top, bottom = top[around].min(axis=1) - thick / 2, bottom[around].max(axis=1) + thick / 2
     rows = np.arange(height)[:, None]
     covered = np.clip(np.minimum(rows + 1, bottom) - np.maximum(rows, top), 0.0, 1.0)
