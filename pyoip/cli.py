@@ -163,8 +163,8 @@ def ascend(
     asked["constraint"] = o.constraint_from(constraint, low, high)
     asked["snapshots"] = o.numbers("--snapshots", snapshots, int)
     asked["fluctuations"] = o.fluctuations_from(scales, weights, smoothing)
-    if start is not None:
-        asked["start"] = o.start_from(start, network.input_shape, network.layout)
+    takes = (network.input_shape, network.layout)
+    asked["start"] = None if start is None else o.start_from(start, *takes)
     folder = out or _default_folder(network.name, target.number)
     check_folder(folder, network.sha256, target.number, numbers.tolist(), overwrite=overwrite)
     prepare()

@@ -137,7 +137,27 @@ class Normed(Tapped):
         return self.tap(3, F.relu(self.conv4(x))).amax(2)
 
 
-NETWORKS = {kind.__name__: kind for kind in (Residual, Causal, Hourglass, Normed)}
+class Odd(Tapped):
+    """Padding by other samples, output padding, larger windows at the end, every second sample."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            3,
+            conv1=nn.Conv1d(3, 6, 3, padding=1, padding_mode="circular"),
+            up=nn.ConvTranspose1d(6, 6, 3, stride=3, output_padding=2, groups=2),
+            conv2=nn.Conv1d(6, 8, 5, padding=2, padding_mode="reflect"),
+            conv3=nn.Conv1d(16, 4, 3),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.up(self.tap(0, F.relu(self.conv1(x)))))
+        x = F.max_pool1d(self.tap(1, F.hardswish(self.conv2(x))), 3, 2, 1, ceil_mode=True)
+        less = F.avg_pool1d(x, 2, ceil_mode=True, count_include_pad=False)
+        x = torch.cat([x[:, :, ::2], less], 1)
+        return self.tap(2, F.relu(self.conv3(x * torch.softmax(x, 2)))).mean(2)
+
+
+NETWORKS = {kind.__name__: kind for kind in (Residual, Causal, Hourglass, Normed, Odd)}
 
 
 def trained(kind: type[nn.Module]) -> nn.Module:
