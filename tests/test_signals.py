@@ -315,7 +315,26 @@ def without_channels() -> Any:
     return handmade(nodes, {**KERNELS, "w1": (6, 1, 5), "one": [1]}, ["n", 40])
 
 
+def heights_elsewhere() -> Any:
+    """The height is taken out where channels come last, and is put in as the last axis."""
+    nodes = [
+        node("Unsqueeze", "x three", "u1"),
+        node("Transpose", "u1", "t1", perm=[0, 1, 3, 2]),
+        node("Conv", "t1 w1", "y1", pads=[0, 2, 0, 2]),
+        node("Transpose", "y1", "t2", perm=[0, 2, 3, 1]),
+        node("Squeeze", "t2 one", "s"),
+        node("Relu", "s", "r"),
+        node("Transpose", "r", "t3", perm=[0, 2, 1]),
+        node("Conv", "t3 w2", "c2"),
+        node("Tanh", "c2", "y2"),
+        node("Flatten", "y2", "y"),
+    ]
+    kernels = {"w1": (6, 30, 1, 5), "w2": (4, 6, 3), "one": [1], "three": [3]}
+    return handmade(nodes, kernels, ["n", 30, 12])
+
+
 OTHERS = {
+    "heights elsewhere": (heights_elsewhere, "NCW", (30, 1, 12), lambda x: x[:, :, 0]),
     "channels last": (channels_last, "NWC", (3, 1, 30), lambda x: x[:, :, 0].swapaxes(1, 2)),
     "two dimensions": (
         through_two_dimensions,
@@ -339,7 +358,12 @@ def test_other_axes_and_their_exported_steps(name: str, tmp_path) -> None:
     assert np.array_equal(network.planes(signals), images)
     for layer, answer in zip(network.layers, untouched(model, ["y1", "y2"], signals), strict=True):
         engine = OnnxEngine(network, layer.number, threads=1)
-        assert relative_error(engine.score(images, "activation"), answer.mean(2)) < TOLERANCE
+        assert (
+            relative_error(
+                engine.score(images, "activation"), answer.reshape(3, layer.maps, -1).mean(2)
+            )
+            < TOLERANCE
+        )
         step = pyoip.export_step(model, layer.number, tmp_path / "step.onnx", update=True)
         sides = [list(signals.shape[1:])] * 2
         ends = [step.graph.input[0], step.graph.output[1]]
@@ -353,6 +377,21 @@ def test_other_axes_and_their_exported_steps(name: str, tmp_path) -> None:
         axes = tuple(range(1, after.ndim))
         assert np.allclose(after.std(axis=axes), 1, atol=1e-5)
         assert (session.run(None, {**feeds, "image": after})[0] > value).all()
+
+
+def test_axes_that_cannot_be_followed_stay_as_they_were_read() -> None:
+    """(N, 7, 3) behind a Slice would pass for three channels last when it is read again."""
+    nodes = [
+        node("Slice", "x zero five one", "s"),
+        node("Conv", "s w", "c"),
+        node("Relu", "c", "y"),
+    ]
+    weights: dict[str, Any] = {"w": (4, 5, 2), "zero": [0], "five": [5], "one": [1]}
+    model = handmade(nodes, weights, ["n", 7, 3])
+    images = pyoip.start_images(3, (7, 1, 3))
+    (answer,) = untouched(model, ["y"], images[:, :, 0])
+    score = OnnxEngine(pyoip.load(model), 1).score(images, "activation")
+    assert relative_error(score, answer.mean(2)) < TOLERANCE
 
 
 def test_a_step_in_another_layout(tmp_path) -> None:
@@ -462,7 +501,10 @@ def test_the_command_line(path: str, tmp_path) -> None:
     def run(*words: str) -> Any:
         return CliRunner().invoke(app, [*words, "--input-shape", "2,60"])
 
-    assert "1 x 28" in run("layers", path).output
+    told = run("layers", path).output
+    assert "1 x 28" in told
+    assert "Relu, MaxPool 1x2/1x2" in told
+    assert "1 x 15" in told  # 5 samples, the next one 2 further on, 3 of these 4 apart
     np.save(tmp_path / "own.npy", np.random.default_rng(0).standard_normal((2, 60)))
     words = ["--start", str(tmp_path / "own.npy"), "--steps", "4", "--out", str(tmp_path / "o")]
     done = run("ascend", path, "--layer", "2", "--snapshots", "1,2", *words)
