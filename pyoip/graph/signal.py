@@ -137,16 +137,16 @@ class _Raise:
     def _choose(self, node: Node) -> bool:
         """Tell whether a node is written with height; its results then have it."""
         results = [name for name in node.outputs if name]
+        told = all(self._rank(name) == 3 for name in results)
         varying = [n for n in node.inputs if n and n not in self.before.constants]
         if node.op in _RESHAPES:
             chosen = self._axis(node) is not None
         elif node.op in _WINDOWED:
-            chosen = self._rank(node.inputs[0]) == 3
+            chosen = told and self._rank(node.inputs[0]) == 3
         else:
-            chosen = node.op in _CARRIED and not self.high.isdisjoint(varying)
+            chosen = told and node.op in _CARRIED and not self.high.isdisjoint(varying)
             chosen = chosen and all(self._rank(name) in (0, 1, 3) for name in varying)
             chosen = chosen and all(self._rank(name) <= 3 for name in node.inputs if name)
-            chosen = chosen and all(self._rank(name) == 3 for name in results)
             chosen = chosen and (node.op != "Pad" or self._plain_pad(node))
         if chosen:
             self.high.update(name for name in results if self._rank(name) == 3)
