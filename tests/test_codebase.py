@@ -23,7 +23,8 @@ PACKAGE = ROOT / "pyoip"
 ROOMS = tuple(
     """
     errors files progress settings activation graph network stack gradient _cpu fluctuations
-    reference bounds engines canvas figures evolution summary parity folder result starts climb
+    reference bounds engines canvas pictures figures evolution summary parity folder result starts
+    climb ascent web data export training train console options cli __main__
     ascent web data export training train console options cli __main__
     """.split()  # noqa: SIM905 - a list of 30 short words reads best as words
 )
