@@ -73,10 +73,16 @@ inline void polar(float r, std::uint32_t bits, float& first, float& second) {
     first = sign_x * x, second = sign_y * y;
 }
 
-// Row i of `weights` (cells, size) says how much cell i gives to each of `size` pixels:
-// Keys' cubic convolution (a = -1/2), pixel centres aligned, edges replicated.
-std::vector<float> bicubic(int cells, int size) {
-    std::vector<float> weights(std::size_t(cells) * std::size_t(size), 0.0f);
+// How much a cell gives to a run of neighbouring pixels; to all others it gives nothing.
+struct Spread {
+    int first = 0;
+    std::vector<float> weights;
+};
+
+// Spreads of `cells` over `size` pixels: Keys' cubic convolution (a = -1/2), pixel centres
+// aligned, edges replicated.
+std::vector<Spread> bicubic(int cells, int size) {
+    std::vector<Spread> spreads(static_cast<std::size_t>(cells));
     for (int x = 0; x < size; ++x) {
         const double at = (x + 0.5) * cells / size - 0.5;
         const int left = int(std::floor(at));
@@ -85,16 +91,18 @@ std::vector<float> bicubic(int cells, int size) {
             const double w = d < 1.0   ? (1.5 * d - 2.5) * d * d + 1.0
                              : d < 2.0 ? ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
                                        : 0.0;
-            weights[std::size_t(std::clamp(tap, 0, cells - 1)) * std::size_t(size) + std::size_t(x)] +=
-                float(w);
+            Spread& spread = spreads[std::size_t(std::clamp(tap, 0, cells - 1))];
+            if (spread.weights.empty()) spread.first = x;
+            spread.weights.resize(std::size_t(x - spread.first + 1), 0.0f);
+            spread.weights.back() += float(w);
         }
     }
-    return weights;
+    return spreads;
 }
 
 struct PreparedScale {
     Scale scale;
-    std::vector<float> across, down;  // (cells_w, width), (cells_h, height)
+    std::vector<Spread> across, down;  // of cells_w over width, of cells_h over height
 };
 
 // out (height, width) += weight * upsampled grid (cells_h, cells_w); rows: (cells_h, width).
@@ -106,15 +114,16 @@ void add_upsampled(const PreparedScale& prepared, const float* grid, int height,
         std::fill_n(row, width, 0.0f);
         for (int c = 0; c < cells_w; ++c) {
             const float value = grid[r * cells_w + c] * weight;
-            const float* w = prepared.across.data() + c * width;
-            for (int x = 0; x < width; ++x) row[x] += value * w[x];
+            const auto& [first, weights] = prepared.across[std::size_t(c)];
+            float* run = row + first;
+            for (std::size_t x = 0; x < weights.size(); ++x) run[x] += value * weights[x];
         }
     }
     for (int r = 0; r < cells_h; ++r) {
-        for (int y = 0; y < height; ++y) {
-            const float w = prepared.down[std::size_t(r * height + y)];
-            if (w == 0.0f) continue;
+        int y = prepared.down[std::size_t(r)].first;
+        for (const float w : prepared.down[std::size_t(r)].weights) {
             for (int x = 0; x < width; ++x) out[y * width + x] += rows[r * width + x] * w;
+            ++y;
         }
     }
 }

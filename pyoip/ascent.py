@@ -52,7 +52,7 @@ def ascend(
     threads: int | None = None,
     seed: int = Settings.seed,
     progress: Progress | bool | None = None,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Result:
     """Find the image that excites each map of a layer most: its OIP.
 
@@ -82,8 +82,8 @@ def ascend(
         Length scales and weights of the candidates.
     start : array or Result, optional
         Your own start image(s) instead of a pool: (H, W) or (C, H, W), one image for all
-        maps; (n, C, H, W), one for each of n maps, or n starts for a single map. A `Result`
-        is continued: each map starts from its OIP there.
+        maps; (n, C, H, W), one for each of n maps, or n starts for a single map; signals also
+        as (C, L) and (n, C, L). A `Result` is continued: each map starts from its OIP there.
     objective : {"activation", "preactivation"}
         Mean over positions of the map after, or before, its activation function.
     constraint : {"standardize", "clip"} or Constraint
@@ -105,7 +105,7 @@ def ascend(
     progress : callable(done, total, left) or bool, optional
         Called about ten times a second with the work done, all of it, and the count of
         ascents still to come. True: a bar on stderr.
-    input_shape : (C, H, W), optional
+    input_shape : (C, H, W), or (C, L) of signals, optional
         Of one image, where the model leaves it open; see `pyoip.load`.
 
     Returns
@@ -178,7 +178,7 @@ def score(
     objective: Objective = "activation",
     engine: str = "auto",
     threads: int | None = None,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Floats:
     """Score images for all maps of a layer: the mean over positions of each map.
 
@@ -214,7 +214,7 @@ def activations(
     *,
     engine: str = "auto",
     threads: int | None = None,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Floats:
     """All activations of a layer, float32 (n, maps, h, w); the arguments are those of `score`.
 

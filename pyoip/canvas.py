@@ -58,7 +58,7 @@ class Window:
     high: float
 
 
-def contrast_window(images: Array) -> Window:
+def contrast_window(images: Array, percentile: float = SPREAD_PERCENTILE) -> Window:
     """Return the one grey scale for all pictures of a sheet.
 
     Linear and symmetrical around the mean of all pixels; half its width is the 99th
@@ -69,6 +69,8 @@ def contrast_window(images: Array) -> Window:
     ----------
     images : ndarray, (n, C, H, W)
         All pictures of the sheet. Values that are not finite are left out.
+    percentile : float
+        Of the distance from the mean (default 99).
 
     Returns
     -------
@@ -85,7 +87,7 @@ def contrast_window(images: Array) -> Window:
     if not values.size:
         return Window(-1.0, 1.0)
     mean = float(values.mean())
-    half = float(np.percentile(np.abs(values - mean), SPREAD_PERCENTILE))
+    half = float(np.percentile(np.abs(values - mean), percentile))
     half = half or 1.0  # flat pictures are drawn in the middle grey
     return Window(mean - half, mean + half)
 
@@ -114,6 +116,11 @@ def to_pixels(image: Array, window: Window, zoom: int = 1) -> Pixels:
     levels = np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
     rgb = np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0)
     return np.ascontiguousarray(rgb.repeat(zoom, axis=0).repeat(zoom, axis=1))
+
+
+def colour(text: str) -> Pixels:
+    """Return a colour written as ``#rrggbb`` as three bytes."""
+    return np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
 
 
 def zoom_for(shape: tuple[int, ...], target: int) -> int:

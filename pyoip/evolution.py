@@ -25,14 +25,12 @@ from .canvas import (
     Pixels,
     Window,
     blank_page,
-    contrast_window,
     format_values,
     paint,
-    to_pixels,
     wrap,
     write,
-    zoom_for,
 )
+from .pictures import picture_of, scale_rule, size_of, window_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,21 +144,20 @@ def evolution(
     curve = _until_the_end(history)
     best = int(np.argmax(curve))
     steps, images = _along(start, image, best, snapshot_steps, snapshots)
-    window = contrast_window(np.stack(images))
-    zoom = zoom_for(image.shape, PICTURE)
-    wide = image.shape[2] * zoom
+    window = window_of(np.stack(images))
+    high, wide = size_of(image.shape, PICTURE)
     across = len(steps) * (max(wide, 72) + GAP) - GAP
     width = max(MIN_WIDTH, 2 * MARGIN + AXIS_ROOM + across + GAP)
     lefts = np.linspace(MARGIN + AXIS_ROOM, width - MARGIN - GAP - wide, max(2, len(steps)))
     values = format_values(curve[list(steps)])
     labels = _labels(steps, kicked=kicked)
     frames = tuple(
-        Frame(step, float(np.rint(x)), to_pixels(shown, window, zoom), label, value)
+        Frame(step, float(np.rint(x)), picture_of(shown, window, PICTURE), label, value)
         for step, x, shown, label, value in zip(steps, lefts, images, labels, values, strict=False)
     )
     xs = _positions(frames, wide, len(curve) - 1, width - MARGIN)
-    rule = tuple(wrap(_small_print(window), width, 5.4))
-    height = TOP + image.shape[1] * zoom + 54 + CURVE + 78 + 15 * len(rule)
+    rule = tuple(wrap(_small_print(image.shape, window), width, 5.4))
+    height = TOP + high + 54 + CURVE + 78 + 15 * len(rule)
     shown = (frames, xs, curve, best, real, objective)
     return Evolution(title, note, verdict, *shown, rule, (width, height), window)
 
@@ -199,12 +196,11 @@ def _positions(frames: tuple[Frame, ...], wide: int, last: int, right: float) ->
     return np.interp(np.arange(last + 1), steps, middles)
 
 
-def _small_print(window: Window) -> str:
+def _small_print(shape: tuple[int, ...], window: Window) -> str:
     return (
-        "One linear scale for all pictures of this strip, symmetrical around their mean: "
-        f"black {window.low:.3g}, white {window.high:.3g}. Every picture stands above its step; "
+        f"{scale_rule(shape, window, 'strip')} Every picture stands above its step; "
         "the axis is linear between neighbouring pictures."
-    ).replace("-", MINUS)
+    )
 
 
 def draw_evolution(strip: Evolution, figure: Figure | None = None) -> Figure:

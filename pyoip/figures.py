@@ -3,7 +3,7 @@
 Data first, drawing second: `contact_sheet` is a pure function that turns plain arrays
 into everything the sheet shows (scaled pixels, positions, captions, small print), and
 `draw_contact_sheet` only puts that on a matplotlib figure. One contrast rule holds
-for all pictures of a sheet (`canvas.contrast_window`); it is printed at its foot.
+for all pictures of a sheet (`pictures.window_of`); it is printed at its foot.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ from .canvas import (
     PAGE,
     SIGNS,
     SOFT,
-    SPREAD_PERCENTILE,
     Array,
     Pixels,
     Window,
     blank_page,
-    contrast_window,
+    colour,
     format_values,
     paint,
     to_pixels,
     wrap,
     write,
     write_png,
-    zoom_for,
 )
+from .pictures import in_lines, is_signal, picture_of, scale_rule, size_of, window_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,10 +103,12 @@ class ContactSheet:
         Small print: the contrast rule with its numbers, wrapped to the sheet.
     tiles : tuple of Tile
     columns, zoom, cell : int
-        Tiles per row, screen pixels per image pixel, width of a caption.
+        Tiles per row, screen pixels per image pixel (1 for signals), width of a caption.
     size : (int, int)
         Width and height in pixels.
     window : Window
+    grey : bool
+        Whether values are shown as greys: their scale is drawn at the foot.
     """
 
     title: str
@@ -120,6 +121,7 @@ class ContactSheet:
     cell: int
     size: tuple[int, int]
     window: Window
+    grey: bool
 
 
 def contact_sheet(
@@ -161,9 +163,9 @@ def contact_sheet(
     ('● 1 found   × 1 dead', '1.500')
     """
     paired = starts is not None
-    window = contrast_window(images)
-    zoom = zoom_for(images.shape, _target(len(images), paired=paired))
-    width = images.shape[3] * zoom
+    window = window_of(images)
+    target = _target(len(images), paired=paired)
+    high, width = size_of(images.shape, target)
     cell = max(2 * width + _PAIR_GAP if paired else width, _MIN_CELL)
     columns = _columns(len(images), cell, paired=paired)
     page = max(_MIN_WIDTH, 2 * MARGIN + columns * (cell + _GAP) - _GAP)
@@ -171,19 +173,21 @@ def contact_sheet(
     top = 104 + 17 * len(head)
     notes = _notes(verdicts, bounds)
     lines = 1 + any(verdict != USUAL for verdict in verdicts) + any(map(bool, notes))
-    row = images.shape[2] * zoom + 8 + 13 * lines + _ROW_GAP
+    row = high + 8 + 13 * lines + _ROW_GAP
     captions = zip(maps, verdicts, format_values(activations), notes, strict=True)
     tiles = []
     for i, (number, verdict, value, note) in enumerate(captions):
         x = MARGIN + (i % columns) * (cell + _GAP)
         y = top + (i // columns) * row
-        picture = _tile_picture(images[i], None if starts is None else starts[i], window, zoom)
+        picture = _tile_picture(images[i], None if starts is None else starts[i], window, target)
         tiles.append(Tile(int(number), verdict, x, y, picture, value, SIGNS[verdict][0], note))
-    small = _small_print(window, images.shape[1], verdicts, paired=paired, noted=any(notes))
+    small = _small_print(window, images.shape, verdicts, paired=paired, noted=any(notes))
     rule = tuple(wrap(small, page, 5.4))
     size = (page, top + math.ceil(len(images) / columns) * row + 62 + 15 * len(rule))
     head_of_page = (title, head, _legend(verdicts), rule)
-    return ContactSheet(*head_of_page, tuple(tiles), columns, zoom, cell, size, window)
+    zoom = 1 if is_signal(images.shape) else high // images.shape[2]
+    grey = not in_lines(images.shape)
+    return ContactSheet(*head_of_page, tuple(tiles), columns, zoom, cell, size, window, grey)
 
 
 def _target(n: int, *, paired: bool) -> int:
@@ -199,13 +203,12 @@ def _columns(n: int, cell: int, *, paired: bool) -> int:
     return max(1, min(n, wanted, fitting))
 
 
-def _tile_picture(image: Array, start: Array | None, window: Window, zoom: int) -> Pixels:
-    oip = to_pixels(image, window, zoom)
+def _tile_picture(image: Array, start: Array | None, window: Window, target: int) -> Pixels:
+    oip = picture_of(image, window, target)
     if start is None:
         return oip
-    page = np.array([int(PAGE[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
-    gap = np.broadcast_to(page, (oip.shape[0], _PAIR_GAP, 3))
-    return np.concatenate([to_pixels(start, window, zoom), gap, oip], axis=1)
+    gap = np.broadcast_to(colour(PAGE), (oip.shape[0], _PAIR_GAP, 3))
+    return np.concatenate([picture_of(start, window, target), gap, oip], axis=1)
 
 
 def _notes(verdicts: Sequence[str], bounds: Array | None) -> list[str]:
@@ -227,14 +230,10 @@ def _legend(verdicts: Sequence[str]) -> str:
 
 
 def _small_print(
-    window: Window, channels: int, verdicts: Sequence[str], *, paired: bool, noted: bool
+    window: Window, shape: tuple[int, ...], verdicts: Sequence[str], *, paired: bool, noted: bool
 ) -> str:
-    parts = [
-        "One linear scale for all pictures of this sheet, symmetrical around their mean: "
-        f"black {window.low:.3g}, white {window.high:.3g} "
-        f"(mean ± {SPREAD_PERCENTILE:g}th percentile of the distance from it).".replace("-", MINUS)
-    ]
-    if channels not in (1, 3):
+    parts, channels = [scale_rule(shape, window, "sheet")], shape[1]
+    if channels not in (1, 3) and not is_signal(shape):
         parts.append(f"Grey: mean of the {channels} channels.")
     if paired:
         parts.append("Left: start image, right: OIP.")
@@ -247,10 +246,9 @@ def _small_print(
 
 def map_pictures(images: Array, maps: Sequence[int] | Array) -> dict[str, Callable[[Path], None]]:
     """Return file name → function that writes it, for one PNG per map in the sheet's scale."""
-    window = contrast_window(images)
-    zoom = zoom_for(images.shape, PICTURE_PIXELS)
+    window = window_of(images)
     return {
-        f"map_{number:03d}.png": partial(write_png, to_pixels(image, window, zoom))
+        f"map_{number:03d}.png": partial(write_png, picture_of(image, window, PICTURE_PIXELS))
         for number, image in zip(maps, images, strict=True)
     }
 
@@ -280,7 +278,8 @@ def draw_contact_sheet(sheet: ContactSheet, figure: Figure | None = None) -> Fig
         paint(axes, tile.picture, tile.x, tile.y)
         _caption(axes, tile, sheet.cell)
         _frame(axes, tile)
-    _scale_bar(axes, sheet.window, height - 40 - 15 * len(sheet.rule))
+    if sheet.grey:
+        _scale_bar(axes, sheet.window, height - 40 - 15 * len(sheet.rule))
     for i, line in enumerate(sheet.rule):
         write(axes, MARGIN, height - 24 - 15 * (len(sheet.rule) - 1 - i), line, 7.5)
     return figure
@@ -288,12 +287,12 @@ def draw_contact_sheet(sheet: ContactSheet, figure: Figure | None = None) -> Fig
 
 def _caption(axes: Axes, tile: Tile, cell: int) -> None:
     base = tile.y + tile.picture.shape[0]
-    colour = SIGNS[tile.verdict][1]
+    tint = SIGNS[tile.verdict][1]
     write(axes, tile.x, base + 16, str(tile.map), 8.5, color=INK, weight="bold")
     write(axes, tile.x + cell, base + 16, tile.value, 8.5, color=INK, ha="right")
     if tile.verdict != USUAL:
-        write(axes, tile.x, base + 30, f"{tile.sign} {tile.verdict}", 7.5, color=colour)
-        write(axes, tile.x, base + 43, tile.note, 7.5, color=colour)
+        write(axes, tile.x, base + 30, f"{tile.sign} {tile.verdict}", 7.5, color=tint)
+        write(axes, tile.x, base + 43, tile.note, 7.5, color=tint)
 
 
 def _frame(axes: Axes, tile: Tile) -> None:

@@ -19,7 +19,7 @@ from .errors import InvalidArgument
 from .settings import Constraint, as_constraint, real, require, whole
 
 MOST_SCALES = 32
-MOST_SIDE = 2048  # pixels: the upsampling keeps a small matrix per side
+MOST_SIDE = 2**16  # pixels, or samples of a signal
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Fluctuations:
     scales : tuple of float
         Cell widths in pixels, 1 or more each. A scale of s puts a grid of
         ``round(size / s)`` cells along each side: 28, 14, 7 and 3 of the default
-        (1, 2, 4, 9) on a 28×28 image.
+        (1, 2, 4, 9) on a 28×28 image; one row of cells on a signal, whose height is 1.
     weights : tuple of float
         Weight of each scale, 0 … 1e6, at least one of 1e-6 or more.
     smoothing : int

@@ -30,8 +30,8 @@ from .graph.layers import consumers, layer_aliases, layer_names, usable, what_fo
 from .graph.metadata import read_maxima, read_metadata
 from .graph.module import SOURCE as MODULE_SOURCE
 from .graph.module import export_module, is_module
-from .graph.node import Graph, Node, Pair, fail, plain, quote
-from .graph.scaling import Scaling, make_scaling, own_layout, scaled
+from .graph.node import Graph, Node, Pair, Shape, fail, plain, quote
+from .graph.scaling import Scaling, make_scaling, own_layout, scaled, to_layout
 from .graph.select import find_layer, parse_maps, split_spec
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Network:
     source : str
         Path of the file, ``"<ModelProto>"`` or ``"<torch module>"``.
     input_shape : (C, H, W)
-        Of one image as pyoip handles it, whatever the model's own layout.
+        Of one image as pyoip handles it, whatever the model's own layout; of a signal (C, 1, L).
     layers : tuple of Layer
     metadata : dict
         The model's own notes (ONNX ``metadata_props``).
@@ -123,8 +123,11 @@ class Network:
 
     @property
     def layout(self) -> str:
-        """Return the meaning of the axes of the model's own input: ``"NCHW"``, ``"NHWC"``."""
-        return self.graph.layout
+        """Return the meaning of the axes of the model's own input.
+
+        ``"NCHW"``, ``"NHWC"``; of signals, whose height is left out, ``"NCW"``, ``"NWC"``.
+        """
+        return self.graph.own_layout
 
     def planes(self, images: Any) -> Any:
         """Return images (…, C, H, W); those in the model's own layout are brought to it."""
@@ -133,8 +136,8 @@ class Network:
     def fed(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return images (n, C, H, W) with the axes and in the numbers that the model takes."""
         gain, shift = (part.reshape(-1, 1, 1) for part in self.scaling.affine)
-        axes = ["NCHW".index(letter) for letter in self.layout]
-        return np.transpose(images if self.scaling.neutral else gain * images + shift, axes)
+        scaled_images = images if self.scaling.neutral else gain * images + shift
+        return to_layout(scaled_images, self.layout)
 
     def original(self) -> ModelProto:
         """Return the model as it was given, read again where it has a file.
@@ -263,7 +266,7 @@ def _row(layer: Layer) -> tuple[str, ...]:
 def load(
     model: Any,
     *,
-    input_shape: Image | None = None,
+    input_shape: tuple[int, ...] | None = None,
     pixels: tuple[float, float] | None = None,
     mean: float | tuple[float, ...] | None = None,
     std: float | tuple[float, ...] | None = None,
@@ -275,7 +278,7 @@ def load(
     model : str, Path, onnx.ModelProto, torch.nn.Module or Network
         ``"mnist"`` is the network that ships with the package. A torch module is exported in
         memory, in evaluation mode, and left as it was. A `Network` is returned as it is.
-    input_shape : (C, H, W), optional
+    input_shape : (C, H, W), or (C, L) of signals, optional
         Size of the images in pixels; needed only where the model leaves it open, as torch modules
         do. The default takes what the model fixes.
     pixels : (low, high), optional
@@ -316,7 +319,7 @@ def _rescaled(network: Network, scaling: Scaling) -> Network:
     return replace(network, scaling=scaling, graph=graph, layers=_layers(graph))
 
 
-def _loaded(model: Any, shape: Image | None) -> Network:
+def _loaded(model: Any, shape: Shape | None) -> Network:
     if isinstance(model, ModelProto):
         return _guarded("<ModelProto>", lambda: _from_proto(model, shape))
     if is_module(model):
@@ -331,18 +334,20 @@ def _loaded(model: Any, shape: Image | None) -> Network:
     return _guarded(str(path), lambda: _from_file(path, shape))
 
 
-def _checked_shape(shape: Any) -> Image | None:
+def _checked_shape(shape: Any) -> Shape | None:
     if shape is None:
         return None
     try:
-        channels, height, width = (operator.index(n) for n in shape)
-    except (TypeError, ValueError):
+        sizes = tuple(operator.index(n) for n in shape)
+    except TypeError:
+        sizes = ()
+    if len(sizes) not in (2, 3):
         raise InvalidArgument(
-            f"input_shape={quote(shape)}; must be three numbers (C, H, W)"
-        ) from None
-    if min(channels, height, width) < 1 or max(channels, height, width) > 2**16:
+            f"input_shape={quote(shape)}; must be three numbers (C, H, W), or (C, L) for signals"
+        )
+    if min(sizes) < 1 or max(sizes) > 2**16:
         raise InvalidArgument(f"input_shape={quote(shape)}; each must be 1..65536")
-    return (channels, height, width)
+    return sizes
 
 
 def _guarded(source: str, read: Callable[[], Network]) -> Network:
@@ -367,7 +372,7 @@ class _Origin:
     proto: ModelProto | None = None
 
 
-def _from_file(path: Path, shape: Image | None) -> Network:
+def _from_file(path: Path, shape: Shape | None) -> Network:
     source = str(path)
     data = read_file(path, source)
     model = parse(data, source)
@@ -375,7 +380,7 @@ def _from_file(path: Path, shape: Image | None) -> Network:
     return _network(model, origin, shape)
 
 
-def _from_proto(model: ModelProto, shape: Image | None) -> Network:
+def _from_proto(model: ModelProto, shape: Shape | None) -> Network:
     source = "<ModelProto>"
     sha256 = hashlib.sha256(serialize(model, source)).hexdigest()
     given = model.graph.name
@@ -383,19 +388,23 @@ def _from_proto(model: ModelProto, shape: Image | None) -> Network:
     return _network(model, _Origin(name, source, None, sha256, model), shape)
 
 
-def _from_module(module: Any, shape: Image | None) -> Network:
+def _from_module(module: Any, shape: Shape | None) -> Network:
     model = export_module(module, shape)
     sha256 = hashlib.sha256(serialize(model, MODULE_SOURCE)).hexdigest()
     origin = _Origin(type(module).__name__, MODULE_SOURCE, None, sha256, model)
     return _network(model, origin, shape)
 
 
-def _network(model: ModelProto, origin: _Origin, shape: Image | None) -> Network:
+def _network(model: ModelProto, origin: _Origin, shape: Shape | None) -> Network:
     source = origin.source
     graph = build_graph(model, source, origin.folder, shape)
     layers = _layers(graph)
     if not layers:
-        raise fail(source, "no two-dimensional convolution", "pass a network for images")
+        raise fail(
+            source,
+            "no convolution along one or two axes",
+            "pass a network for images (N, C, H, W) or signals (N, C, L)",
+        )
     metadata = read_metadata(model, source)
     read_maxima(metadata, source, [layer.maps for layer in layers])
     dims = dict(zip(graph.layout, graph.shapes[graph.image], strict=True))

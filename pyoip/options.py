@@ -39,7 +39,8 @@ Model = Annotated[
     str, typer.Argument(help="'mnist' (ships with pyoip) or an ONNX file.", metavar="MODEL")
 ]
 InputShape = Annotated[
-    str | None, _model("Size of an image, where the model leaves it open.", metavar="C,H,W")
+    str | None,
+    _model("Size of an image, where the model leaves it open; C,L of a signal.", metavar="C,H,W"),
 ]
 Pixels = Annotated[
     str | None, _model("Black and white in the model's numbers; without it 0,1.", metavar="0,255")
@@ -237,23 +238,29 @@ def fluctuations_from(
     return Fluctuations(widths, shares, smoothing)
 
 
-def start_from(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.float32] | Result:
+def start_from(
+    path: Path, shape: tuple[int, int, int], layout: str = "NCHW"
+) -> npt.NDArray[np.float32] | Result:
     """Read own start images.
 
     Parameters
     ----------
     path : Path
         ``.npy`` or ``.npz`` (its only array, or ``images``) of shape (H, W), (C, H, W) or
-        (n, C, H, W); a picture file of H×W pixels, 0 to 1 after reading; or the folder of
-        a saved result, whose OIPs are taken up again.
+        (n, C, H, W), or with the network's own axes; a picture file of H×W pixels, 0 to 1
+        after reading; or the folder of a saved result, whose OIPs are taken up again.
     shape : (C, H, W)
         What the network takes.
+    layout : str
+        The network's own axes.
 
     Raises
     ------
     DataError
         Missing, damaged, or of another shape.
     """
+    from .graph.scaling import own_layout
+
     if path.is_dir():
         from .result import load_result
 
@@ -262,7 +269,7 @@ def start_from(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.float3
         raise DataError(f"{path}: no such file or folder")
     try:
         if path.suffix.lower() in (".npy", ".npz"):
-            image = _array(path)
+            image = np.asarray(own_layout(_array(path), layout, shape))
         else:
             image = _picture(path, shape[0])
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:

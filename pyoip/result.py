@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .canvas import Array, contrast_window, format_values, show, write_figure
+from .canvas import Array, format_values, show, write_figure
 from .engines import STOPS
 from .errors import DataError, InvalidArgument, PyoipError
 from .evolution import Evolution, draw_evolution, evolution
 from .figures import ContactSheet, contact_sheet, draw_contact_sheet, map_pictures
 from .fluctuations import Fluctuations
 from .folder import Document, checked, read_folder, write_folder
+from .graph.scaling import to_layout
+from .pictures import window_of
 from .settings import Constraint, Settings
 from .summary import VERDICTS, ascent_line, ranges, settings_line, steps_of, times, verdict_table
 
@@ -132,7 +134,8 @@ class Result:
     scaling : str
         How images became what the network takes; see `pyoip.load`.
     layout : str
-        Order of the axes that the network itself takes, ``"NCHW"`` or ``"NHWC"``.
+        Axes that the network itself takes, ``"NCHW"`` or ``"NHWC"``, of signals ``"NCW"`` or
+        ``"NWC"``.
     """
 
     network: str
@@ -170,8 +173,8 @@ class Result:
 
     @property
     def own_images(self) -> Array:
-        """The OIPs with their axes in the network's own order, as (n, H, W, C) for NHWC."""
-        return np.transpose(self.images, ["NCHW".index(letter) for letter in self.layout])
+        """The OIPs with the network's own axes: (n, H, W, C) for NHWC, (n, C, L) for NCW."""
+        return to_layout(self.images, self.layout)
 
     def counts(self) -> dict[str, int]:
         """Return how many maps got which verdict; verdicts that none got are left out."""
@@ -340,7 +343,7 @@ class Result:
         DataError
             The folder cannot be used, or the disk is full; nothing was changed then.
         """
-        window = contrast_window(self.images)
+        window = window_of(self.images)
         document = {**self.as_dict(), "contrast": {"black": window.low, "white": window.high}}
         pictures = self._pictures(starts=starts)
         write_folder(directory, document, _arrays(self), pictures, overwrite=overwrite)

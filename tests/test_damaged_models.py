@@ -331,11 +331,17 @@ def test_input_of_overflowing_size(axis: int) -> None:
     refuse(changed(change), "must have at most 2147483647 values")
 
 
-@pytest.mark.parametrize("shape", [(), (12,), ("N", 12, 12), (1, 1, 1, 12, 12)])
+@pytest.mark.parametrize("shape", [(), (12,), (1, 1, 1, 12, 12)])
 def test_input_of_another_rank(shape: tuple[Any, ...]) -> None:
     model = small()
     model.graph.input[0].CopyFrom(value("x", shape))
     refuse(model, "no image input: its convolutions depend on the inputs 'x'; pass a network with")
+
+
+def test_signal_for_a_kernel_of_two_axes() -> None:
+    model = small()
+    model.graph.input[0].CopyFrom(value("x", ("N", 12, 12)))
+    refuse(model, r"input of shape \[1, 12, 12\]; must have 4 dimensions")
 
 
 def test_two_images() -> None:
@@ -346,8 +352,12 @@ def test_two_images() -> None:
 
 def test_no_convolution() -> None:
     refuse(build([node("Relu", "x", "r")], []), "no convolution layer; pass a convolutional")
-    line = build([node("Conv", "x w", "c")], [weights("w", 2, 1, 3)], ("N", 1, 12))
-    refuse(line, "no image input")
+    volumes = build([node("Conv", "x w", "c")], [weights("w", 2, 1, 3, 3, 3)], ("N", 1, 12, 12, 12))
+    refuse(volumes, r"no image input.*\(N, C, H, W\), or \(N, C, L\) for signals")
+    five = numpy_helper.from_array(np.array([-1, 1, 3, 4, 12]), "five")
+    inside = [node("Reshape", "x five", "v"), node("Conv", "v w", "c")]
+    only = build(inside, [weights("w", 2, 1, 3, 3, 3), five], ("N", 1, 12, 12))
+    refuse(only, r"no convolution along one or two axes; pass a network for images \(N, C, H, W\)")
     branch = helper.make_graph([node("Conv", "x w", "inner")], "b", [], [value("inner", None)])
     nodes = [node("If", "yes", "end", then_branch=branch, else_branch=branch)]
     yes = numpy_helper.from_array(np.array(True), "yes")

@@ -14,6 +14,7 @@ from PIL import Image
 from pyoip.canvas import (
     SIGNS,
     Window,
+    colour,
     contrast_window,
     format_values,
     show,
@@ -23,6 +24,7 @@ from pyoip.canvas import (
 )
 from pyoip.evolution import draw_evolution, evolution
 from pyoip.figures import contact_sheet, draw_contact_sheet, map_pictures
+from pyoip.pictures import LINES, picture_of, window_of
 from pyoip.summary import VERDICTS
 
 
@@ -71,7 +73,9 @@ def test_start_images_do_not_move_the_window():
 
 
 def test_the_sheet_states_its_rule_with_its_numbers():
-    sheet = contact_sheet(np.array([[[[-2.5, 0.0, 2.5]]]]), [0], ["found"], [1.0], title="mnist")
+    sheet = contact_sheet(
+        np.array([-2.5, 0.0, 2.5]).reshape(1, 1, 3, 1), [0], ["found"], [1.0], title="mnist"
+    )
     text = " ".join(sheet.rule)
     assert "One linear scale for all pictures of this sheet, symmetrical around their mean" in text
     assert "black −2.5, white 2.5 (mean ± 99th percentile of the distance from it)" in text
@@ -402,3 +406,56 @@ def test_with_an_interactive_backend_show_opens_a_pyplot_figure(monkeypatch):
         assert shown == [figure.number]
     finally:
         pyplot.close(figure)
+
+
+# --- signals -------------------------------------------------------------------------------
+
+
+def test_a_signal_is_a_line_that_stands_where_its_samples_are():
+    signal = np.array([[[0.0, 0.0, 0.0, 0.0, 9.0, 9.0, 9.0, 9.0]]])
+    picture = picture_of(signal, Window(-10.0, 10.0), 112)
+    assert picture.shape == (84, 168, 3)
+    dark = picture.mean(axis=2) < 120
+    rows = [np.flatnonzero(dark[:, x]).mean() for x in (20, 140)]
+    heights = [3 + (10 - value) / 20 * (84 - 6) for value in (0, 9)]
+    assert np.abs(np.array(rows) + 0.5 - heights).max() <= 1
+    assert dark[:, 73:95].any(axis=1).sum() > 30  # the way up is drawn, not left out
+
+
+def test_a_peak_of_one_sample_among_many_is_seen():
+    signal = np.zeros((1, 1, 20000))
+    signal[0, 0, 12345] = 5.0
+    picture = picture_of(signal, window_of(signal[None]), 112).mean(axis=2)
+    assert picture[5:20, 103].max() < 200
+    assert picture[5:20, 90].min() > 200
+
+
+def test_channels_have_lines_of_their_own_colours_and_many_have_rows():
+    few = np.linspace(-1, 1, 3).reshape(3, 1, 1).repeat(50, axis=2)
+    picture = picture_of(few, Window(-1.05, 1.05), 112)
+    for channel, ink in enumerate([*LINES][:3]):
+        there = picture[:, 80].astype(int) - colour(ink)
+        row = int(np.abs(there).sum(axis=1).argmin())
+        level = 3 + (1.05 - few[channel, 0, 0]) / 2.1 * (84 - 6)
+        assert abs(row + 0.5 - level) <= 1
+    many = np.linspace(-1, 1, 12).reshape(12, 1, 1).repeat(500, axis=2)
+    picture = picture_of(many, Window(-1.0, 1.0), 112)
+    assert picture.shape == (84, 168, 3)
+    assert picture[::7, 50, 0].tolist() == np.rint(np.linspace(0, 255, 12)).tolist()
+
+
+def test_sheets_and_strips_of_signals_say_what_they_show():
+    lines = sheet_of(4, (2, 1, 90), starts=noise(4, 2, 1, 90))
+    text = " ".join(lines.rule)
+    assert "a hair line at 0. Channels 0 to 1: black, rust." in text
+    assert "percentile" not in text
+    mean = noise(4, 2, 1, 90).astype(np.float64).mean()
+    assert lines.window.high - mean == pytest.approx(np.abs(noise(4, 2, 1, 90) - mean).max())
+    assert not lines.grey
+    rows = sheet_of(4, (12, 1, 90))
+    assert rows.grey
+    assert "A row for each of 12 channels." in " ".join(rows.rule)
+    assert rendered(draw_contact_sheet(lines)).shape[:2] == lines.size[::-1]
+    strip = evolution(*noise(2, 1, 1, 90), np.array([0.0, 1.0, 3.0]), title="map 0")
+    assert strip.frames[0].picture.shape == (84, 168, 3)
+    assert rendered(draw_evolution(strip)).shape[:2] == strip.size[::-1]

@@ -25,7 +25,7 @@ def export_step(
     update: bool = False,
     constraint: str | Constraint = "standardize",
     layout: str | None = None,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> onnx.ModelProto:
     """Write the ascent step of a layer as an ONNX model that any runtime executes.
 
@@ -36,7 +36,7 @@ def export_step(
             activation, gradient, image = step(image, map, step_size)
 
     Inputs
-        ``image`` float32 (B, C, H, W), or in the network's own order of axes; ``map`` int64
+        ``image`` float32 (B, C, H, W), or with the network's own axes, as (B, C, L); ``map`` int64
         (B,), the map that each image is after, from 0; with `update` ``step_size`` float32 (B,),
         in units of the images' root mean square for ``"standardize"``.
     Outputs
@@ -59,9 +59,9 @@ def export_step(
         ``gradient`` as well; without `update` its gradient is exactly 0.
     constraint : {"standardize", "clip"} or Constraint
         Of the next image.
-    layout : {"NCHW", "NHWC"}, optional
-        Order of the axes of images; default that of the model itself.
-    input_shape : (C, H, W), optional
+    layout : {"NCHW", "NHWC", "NCW", "NWC"}, optional
+        Axes of images; default those of the model itself. Without H only for signals.
+    input_shape : (C, H, W), or (C, L) of signals, optional
         Where the model leaves it open; see `pyoip.load`.
 
     Returns
@@ -86,9 +86,12 @@ def export_step(
     known = get_args(Objective)
     require(objective in known, "objective", objective, f"one of {known}")
     require(isinstance(update, bool), "update", update, "True or False")
-    require(layout in (None, "NCHW", "NHWC"), "layout", layout, "'NCHW', 'NHWC' or None")
     rule = as_constraint(constraint)
     network = load(model, input_shape=input_shape)
+    layouts = ("NCHW", "NHWC", "NCW", "NWC")[: 4 if network.input_shape[1] == 1 else 2]
+    require(
+        layout in (None, *layouts), "layout", layout, f"{', '.join(map(repr, layouts))} or None"
+    )
     place = locate(network, layer)
     derived = step_model(place, objective, rule if update else None, layout)
     onnx.helper.set_model_props(derived, _facts(place, objective, rule if update else None))

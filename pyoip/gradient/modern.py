@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def modern(graph: Graph, source: str) -> Graph:
             was = model.opset_import[0].version
             problem = f"operator set {was} cannot be converted to {OPSET} ({plain(error)})"
             raise fail(source, problem, f"export it again with opset {OPSET}") from None
-    return build_graph(model, source, None, None)
+    again = build_graph(model, source, None, None)
+    return replace(again, layout=graph.layout, own_layout=graph.own_layout)
 
 
 def to_proto(graph: Graph) -> onnx.ModelProto:

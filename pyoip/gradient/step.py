@@ -125,7 +125,7 @@ def gradient_model(place: Place, objective: Objective) -> onnx.ModelProto:
     tape = _tape(place, "NCHW")
     found = write_target(tape, place.reply, place.label, "map", objective, wake=False)
     image = _image(place, "NCHW")
-    gradient = _in_layout(tape, found.gradient, place.network.layout, "NCHW")
+    gradient = _in_layout(tape, found.gradient, place.graph.layout, "NCHW")
     outputs: dict[str, tuple[str, Dims]] = {
         "activation": (found.activation, ["B"]),
         "preactivation": (found.preactivation, ["B"]),
@@ -145,20 +145,25 @@ def step_model(
     `constraint` None leaves out the next image; `layout` None keeps the network's own.
     """
     layout = layout or place.network.layout
-    tape = _tape(place, layout)
+    whole = layout if len(layout) == 4 else place.graph.layout
+    tape = Tape(place.graph)
+    x = _in_layout(tape, "image", layout, whole)
+    tape.names[place.graph.image] = _in_layout(tape, x, whole, place.graph.layout)
     wake = constraint is not None
     found = write_target(tape, place.reply, place.label, "map", objective, wake=wake)
     image = _image(place, layout)
-    gradient = _in_layout(tape, found.gradient, place.network.layout, layout)
+    gradient = _in_layout(tape, found.gradient, place.graph.layout, whole)
     inputs = [image, _vector("map", TensorProto.INT64)]
     value = found.activation if objective == "activation" else found.preactivation
-    outputs = {"activation": (value, ["B"]), "gradient": (gradient, _dims(image))}
+    slope = _in_layout(tape, gradient, whole, layout)
+    outputs = {"activation": (value, ["B"]), "gradient": (slope, _dims(image))}
     if constraint is not None:
         sides = place.network.input_shape
         inputs.append(_vector("step_size"))
-        g = update.make_tangent(tape, constraint, "image", gradient, sides)
-        x = update.moved(tape, "image", update.direction(tape, g, sides), "step_size")
-        outputs["next_image"] = (update.constrain(tape, constraint, x, sides), _dims(image))
+        g = update.make_tangent(tape, constraint, x, gradient, sides)
+        x = update.moved(tape, x, update.direction(tape, g, sides), "step_size")
+        x = update.constrain(tape, constraint, x, sides)
+        outputs["next_image"] = (_in_layout(tape, x, whole, layout), _dims(image))
     return _finish(place, tape, inputs, outputs)
 
 
@@ -188,11 +193,11 @@ def ascent_model(place: Place, settings: Settings) -> onnx.ModelProto:
         blurred = update.blur(tape, x, place.network.input_shape[0])
         x = tape.emit("Where", tape.emit("Greater", "blur", 0.0), blurred, x)
     x = update.constrain(tape, constraint, x, sides)
-    tape.names[place.graph.image] = _in_layout(tape, x, "NCHW", place.network.layout)
+    tape.names[place.graph.image] = _in_layout(tape, x, "NCHW", place.graph.layout)
     found = write_target(
         tape, place.reply, place.label, "map", settings.objective, wake=not article
     )
-    gradient = _in_layout(tape, found.gradient, place.network.layout, "NCHW")
+    gradient = _in_layout(tape, found.gradient, place.graph.layout, "NCHW")
     slope = tape.emit("ReduceMax", tape.emit("Abs", gradient), [1, 2, 3], keepdims=0)
     merit = _merit(tape, place, settings.objective, found)
     better = tape.emit("Greater", merit, "best_merit")
@@ -249,14 +254,20 @@ def _tape(place: Place, layout: str, image: str = "image") -> Tape:
     """Return a tape on which the network's image has its name."""
     tape = Tape(place.graph)
     if image == "image":
-        tape.names[place.graph.image] = _in_layout(tape, image, layout, place.network.layout)
+        tape.names[place.graph.image] = _in_layout(tape, image, layout, place.graph.layout)
     return tape
 
 
 def _in_layout(tape: Tape, tensor: str, given: str, wanted: str) -> str:
-    if given == wanted:
-        return tensor
-    return tape.emit("Transpose", tensor, perm=[given.index(letter) for letter in wanted])
+    both = [letter for letter in given if letter in wanted]  # others are of length 1
+    if len(both) < len(given):
+        gone = [axis for axis, letter in enumerate(given) if letter not in wanted]
+        tensor = tape.emit("Squeeze", tensor, gone)
+    order = [letter for letter in wanted if letter in both]
+    if both != order:
+        tensor = tape.emit("Transpose", tensor, perm=[both.index(letter) for letter in order])
+    added = [axis for axis, letter in enumerate(wanted) if letter not in both]
+    return tape.emit("Unsqueeze", tensor, added) if added else tensor
 
 
 def _image(place: Place, layout: str) -> ValueInfoProto:

@@ -1,14 +1,20 @@
-"""From a parsed model to the plain `Graph`: what the convolutions depend on, and the image."""
+"""From a parsed model to the plain `Graph`: what the convolutions depend on, and the image.
+
+The image is that of the first convolution, whatever lies between: its axes are followed to what
+they mean there. One without height, (N, C, L) or (N, L, C), is a signal; see `signal`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from onnx import ModelProto, NodeProto, ValueInfoProto
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, ModelError
 from .file import (
     check_model,
     check_names,
@@ -21,6 +27,7 @@ from .file import (
 from .functions import inline_functions
 from .node import MAX_ELEMENTS, Graph, Node, Shape, fail, quote
 from .ops import AFTER_CONV, POINTWISE
+from .signal import WHOLE, as_image
 from .tensor import TensorReader, name_of
 from .values import Values
 
@@ -38,7 +45,7 @@ def build_graph(
         What messages call the model.
     folder : Path or None
         Where external data may lie; None when the model has no file.
-    input_shape : (C, H, W) or None
+    input_shape : (C, H, W), (C, L) or None
         Fills in symbolic dimensions of the image.
     """
     versions = check_model(model, source)
@@ -49,10 +56,13 @@ def build_graph(
     values = _read_weights(model, source, folder, versions)
     wanted = _wanted(model.graph.node, source)
     image = _image_input(model, values.constants, wanted, source)
-    layout = _layout(wanted, image)
+    for proto in wanted:
+        if proto.op_type == "Constant":  # axes, for the layout
+            values.visit(proto)
+    layout = _layout(wanted, image, values.constants, source)
     values.shapes[image.name] = _image_shape(image, layout, input_shape, source)
     nodes = [values.visit(proto) for proto in wanted]
-    return _tidy(nodes, values, image, layout)
+    return as_image(_tidy(nodes, values, image, layout))
 
 
 def _read_weights(
@@ -75,9 +85,11 @@ def _wanted(nodes: Sequence[NodeProto], source: str) -> list[NodeProto]:
         where = " outside sub-graphs (If, Loop, Scan)" if inside else ""
         raise fail(source, f"no convolution layer{where}", "pass a convolutional network")
     behind = {name for node in convs for name in node.output}
+    convolved = frozenset(behind)
     names = {name for node in convs for name in needs(node)} | behind
     for node in nodes:
-        if node.op_type in AFTER_CONV and not behind.isdisjoint(node.input):
+        squeezed = node.op_type == "Squeeze" and not convolved.isdisjoint(node.input)
+        if (squeezed or node.op_type in AFTER_CONV) and not behind.isdisjoint(node.input):
             behind.update(node.output)
             names.update(node.output)
     wanted = []
@@ -98,7 +110,7 @@ def _image_input(
     used = {name for node in wanted for name in needs(node)}
     used -= {name for node in wanted if node.op_type == "Conv" for name in node.input[1:]}
     inputs = [v for v in model.graph.input if v.name not in weights and v.name in used]
-    images: list[ValueInfoProto] = [v for v in inputs if len(v.type.tensor_type.shape.dim) == 4]
+    images = next((found for rank in _RANKS if (found := _of_rank(inputs, rank))), [])
     if not images and len(inputs) == 1 and not inputs[0].type.tensor_type.HasField("shape"):
         images = inputs
     if len(images) == 1:
@@ -110,30 +122,75 @@ def _image_input(
             f"{len(images)} inputs could be the image: {listed}",
             "export the network with one image input",
         )
-    raise fail(
-        source,
-        f"no image input: its convolutions depend on the inputs {listed}",
-        "pass a network with one input of shape (N, C, H, W)",
-    )
+    raise _no_image(source, f"its convolutions depend on the inputs {listed}")
 
 
-def _layout(wanted: Sequence[NodeProto], image: ValueInfoProto) -> str:
+_RANKS = (4, 3, 2)
+
+
+def _of_rank(inputs: Sequence[ValueInfoProto], rank: int) -> list[ValueInfoProto]:
+    return [v for v in inputs if len(v.type.tensor_type.shape.dim) == rank]
+
+
+def _no_image(source: str, why: str) -> ModelError:
+    takes = "pass a network with one input of shape (N, C, H, W), or (N, C, L) for signals"
+    return fail(source, f"no image input: {why}", takes)
+
+
+def _layout(
+    wanted: Sequence[NodeProto],
+    image: ValueInfoProto,
+    constants: Mapping[str, Any],
+    source: str,
+) -> str:
     """Return what the axes of the image mean to the first convolution behind it."""
-    orders: dict[str, tuple[int, ...]] = {image.name: (0, 1, 2, 3)}
     dims = [d.dim_value for d in image.type.tensor_type.shape.dim]
+    rank = len(dims) or 4
+    orders: dict[str, tuple[int | None, ...]] = {image.name: tuple(range(rank))}
     for node in wanted:
         order = next((orders[name] for name in node.input if name in orders), None)
         if order is None or not node.output:
             continue
         if node.op_type == "Conv":
-            letters = dict(zip(order, "NCHW", strict=True))
-            return "".join(letters[axis] for axis in range(4)) if order[0] == 0 else "NCHW"
-        if node.op_type == "Transpose":
-            perm = [int(i) for a in node.attribute if a.name == "perm" for i in a.ints]
-            if sorted(perm) == [0, 1, 2, 3]:
-                orders[node.output[0]] = tuple(order[axis] for axis in perm)
-        elif node.op_type in POINTWISE or node.op_type == "Pad":
-            orders[node.output[0]] = order
+            return _named(order, rank) or _usual(dims, source)
+        behind = _order_behind(node, order, constants)
+        if behind is not None:
+            orders[node.output[0]] = behind
+    return _usual(dims, source)
+
+
+def _order_behind(
+    node: NodeProto, order: tuple[int | None, ...], constants: Mapping[str, Any]
+) -> tuple[int | None, ...] | None:
+    """Return which axes of the image lie where behind a node, None for one that is put in."""
+    numbers = {a.name: [int(i) for i in a.ints] for a in node.attribute}
+    if node.op_type == "Transpose":
+        perm = numbers.get("perm", [])
+        return tuple(order[i] for i in perm) if sorted(perm) == [*range(len(order))] else None
+    if node.op_type == "Unsqueeze":
+        given = constants.get(node.input[1], np.zeros(0)) if len(node.input) > 1 else None
+        axes = numbers.get("axes", []) if given is None else given.ravel()[:4].tolist()
+        long, rest = len(order) + len(axes), iter(order)
+        places = {int(axis) % long for axis in axes}
+        return tuple(None if i in places else next(rest, None) for i in range(long))
+    return order if node.op_type in POINTWISE or node.op_type == "Pad" else None
+
+
+def _named(order: tuple[int | None, ...], rank: int) -> str:
+    """Return the layout of an image of `rank` axes that a convolution sees in `order`, or ""."""
+    names = dict(zip(order, {3: "NCW", 4: "NCHW"}.get(len(order), ""), strict=False))
+    layout = "".join(names.get(axis, "?") for axis in range(rank))
+    layout = layout if "W" in layout else layout.replace("H", "W")
+    known = layout in WHOLE or sorted(layout) == sorted("NCHW")
+    return layout if known and layout[0] == "N" else ""
+
+
+def _usual(dims: Sequence[int], source: str) -> str:
+    """Return the layout where none can be followed."""
+    if len(dims) in (2, 3):
+        if dims[0] > 1:
+            raise _no_image(source, f"an input of shape {list(dims)} has no axis for a batch")
+        return "NCW" if len(dims) == 3 else "NW"
     one_channel_last = len(dims) == 4 and dims[3] in (1, 3) and dims[1] not in (1, 3)
     return "NHWC" if one_channel_last else "NCHW"
 
@@ -143,24 +200,22 @@ def _image_shape(
 ) -> tuple[int, ...]:
     """Return the full shape of the image tensor, batch included, `given` filled in."""
     declared = image.type.tensor_type.shape.dim
-    fixed = [d.dim_value if d.HasField("dim_value") else None for d in declared] or [None] * 4
-    asked = dict(zip("CHW", given or (None,) * 3, strict=True))
-    name = quote(image.name)
+    fixed = [d.dim_value if d.HasField("dim_value") else None for d in declared]
+    name, asked = quote(image.name), _asked(layout, given)
     shape = []
-    for letter, size in zip(layout, fixed, strict=True):
+    for letter, size in zip(layout, fixed or [None] * 4, strict=True):
         if letter == "N":  # some exporters write 0 or -1 for an open batch
             shape.append(max(size or 1, 1))
             continue
+        word = "length" if letter == "W" and "H" not in layout else _WORDS[letter]
         if size is not None and size < 1:
-            problem = f"input {name} has the {_WORDS[letter]} {size}; must be at least 1"
+            problem = f"input {name} has the {word} {size}; must be at least 1"
             raise fail(source, problem, "export it again")
         if size is None and asked[letter] is None:
-            problem = f"input {name} leaves its {_WORDS[letter]} open"
-            raise fail(source, problem, "pass input_shape=(C, H, W)")
+            sizes = "(C, H, W)" if "H" in layout else "(C, L)"
+            raise fail(source, f"input {name} leaves its {word} open", f"pass input_shape={sizes}")
         if None not in (size, asked[letter]) and size != asked[letter]:
-            raise InvalidArgument(
-                f"input_shape={given}: the {_WORDS[letter]} of {name} is fixed to {size}"
-            )
+            raise InvalidArgument(f"input_shape={given}: the {word} of {name} is fixed to {size}")
         shape.append(asked[letter] or size or 0)
     if math.prod(shape) > MAX_ELEMENTS:
         problem = f"input {name} of shape {shape}; must have at most {MAX_ELEMENTS} values"
@@ -171,10 +226,27 @@ def _image_shape(
 _WORDS = {"C": "number of channels", "H": "height", "W": "width"}
 
 
+def _asked(layout: str, given: Shape | None) -> dict[str, int | None]:
+    """Return the sizes asked for, by letter; a signal's may come without its height of 1."""
+    if given is None:
+        return dict.fromkeys("CHW")
+    signal = "H" not in layout
+    if len(given) == 2 and not signal:
+        raise InvalidArgument(
+            f"input_shape={given}: must be (C, H, W), for the network takes images"
+        )
+    sizes = dict(zip("CW" if len(given) == 2 else "CHW", given, strict=True))
+    for letter, size in sizes.items():
+        if letter not in layout and size != 1:
+            word = "height" if letter == "H" else "number of channels"
+            raise InvalidArgument(f"input_shape={given}: the {word} must be 1 for this network")
+    return dict(sizes)
+
+
 def _tidy(nodes: list[Node], values: Values, image: ValueInfoProto, layout: str) -> Graph:
     """Drop folded nodes and constants that nothing uses any more."""
     kept = [n for n in nodes if any(name and name not in values.constants for name in n.outputs)]
     used = {name for node in kept for name in node.inputs}
     constants = {name: a for name, a in values.constants.items() if name in used}
     kind = type_name(image.type.tensor_type.elem_type)
-    return Graph(tuple(kept), constants, values.shapes, image.name, layout, kind)
+    return Graph(tuple(kept), constants, values.shapes, image.name, layout, layout, kind)

@@ -13,7 +13,7 @@ from typing import Any
 from onnx import ModelProto
 
 from ..errors import ModelError
-from .node import fail, plain
+from .node import Shape, fail, plain
 
 SOURCE = "<torch module>"
 _NOISY = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
@@ -25,10 +25,12 @@ def is_module(model: object) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
-def export_module(module: Any, input_shape: tuple[int, int, int] | None) -> ModelProto:
+def export_module(module: Any, input_shape: Shape | None) -> ModelProto:
     """Return `module`, in evaluation mode, as an ONNX model; the module is left as it was."""
     torch = sys.modules["torch"]
     shape = input_shape or _own_shape(module)
+    if shape is not None and len(shape) == 3 and shape[1] == 1 and _along(module, torch) == 1:
+        shape = (shape[0], shape[2])
     if shape is None:
         raise _shape_needed(module, torch)
     tensors = [*module.parameters(), *module.buffers()]
@@ -76,8 +78,17 @@ def _cause(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _own_shape(module: Any) -> tuple[int, int, int] | None:
-    """Return the (C, H, W) that a module declares itself (as Lightning and timm modules do)."""
+def _along(module: Any, torch: Any) -> int:
+    """Return along how many axes the first convolution of a module goes."""
+    kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+    convs = (part for part in module.modules() if isinstance(part, kinds))
+    return next(
+        (kinds.index(kind) + 1 for part in convs for kind in kinds if isinstance(part, kind)), 2
+    )
+
+
+def _own_shape(module: Any) -> Shape | None:
+    """Return the (C, H, W) or (C, L) that a module declares, as those of Lightning and timm do."""
     example = getattr(module, "example_input_array", None)
     config = getattr(module, "default_cfg", None) or {}
     for value in (
@@ -86,18 +97,21 @@ def _own_shape(module: Any) -> tuple[int, int, int] | None:
         config.get("input_size") if isinstance(config, dict) else None,
     ):
         sizes = value if isinstance(value, tuple | list) else ()
-        if len(sizes) == 3 and all(isinstance(n, int) and n > 0 for n in sizes):
-            return (sizes[0], sizes[1], sizes[2])
+        if len(sizes) in (2, 3) and all(isinstance(n, int) and n > 0 for n in sizes):
+            return tuple(sizes)
     return None
 
 
 def _shape_needed(module: Any, torch: Any) -> ModelError:
-    convs = [part for part in module.modules() if isinstance(part, torch.nn.Conv2d)]
+    convs = [p for p in module.modules() if isinstance(p, torch.nn.Conv1d | torch.nn.Conv2d)]
     channels = str(convs[0].in_channels) if convs else "C"
+    signals = _along(module, torch) == 1
+    what = "length of its signals" if signals else "height and width of its images"
+    sizes = "L" if signals else "H, W"
     return fail(
         SOURCE,
-        f"{type(module).__name__} does not tell the height and width of its images",
-        f"pass input_shape=({channels}, H, W)",
+        f"{type(module).__name__} does not tell the {what}",
+        f"pass input_shape=({channels}, {sizes})",
     )
 
 

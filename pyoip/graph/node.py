@@ -138,6 +138,8 @@ class Graph:
         The tensor that the image goes into.
     layout : str
         Meaning of the axes of `image`: ``"NCHW"``, or ``"NHWC"`` and the like.
+    own_layout : str
+        The same of the model's own input, which may lack axes of length 1: ``"NCW"``, ``"NWC"``.
     image_type : str
         Element type of `image`, e.g. ``"float32"``.
     """
@@ -147,4 +149,5 @@ class Graph:
     shapes: dict[str, Shape]
     image: str
     layout: str
+    own_layout: str
     image_type: str

@@ -126,7 +126,7 @@ def scaled(graph: Graph, scaling: Scaling) -> Graph:
     gain, shift = scaling.affine
     shape = [1, 1, 1, 1]
     shape[graph.layout.index("C")] = gain.size
-    names = {part: _free(graph, f"pyoip.{part}") for part in ("image", "gain", "shift", "scaled")}
+    names = {part: free(graph, f"pyoip.{part}") for part in ("image", "gain", "shift", "scaled")}
     if graph.image_type not in ("float32", "float64"):  # half precision knows no exact means
         graph = replace(graph, image_type="float32")
     kind = np.dtype(graph.image_type)
@@ -150,7 +150,8 @@ def scaled(graph: Graph, scaling: Scaling) -> Graph:
     )
 
 
-def _free(graph: Graph, name: str) -> str:
+def free(graph: Graph, name: str) -> str:
+    """Return a name that no tensor of `graph` has: `name`, lengthened where it is taken."""
     while name in graph.shapes or name in graph.constants:
         name += "_"
     return name
@@ -158,17 +159,22 @@ def _free(graph: Graph, name: str) -> str:
 
 def own_layout(images: Any, layout: str, shape: tuple[int, int, int]) -> Any:
     """Return images (…, C, H, W) whose axes lie as the network's own; others as they are."""
+    order = layout.replace("N", "")
     sizes = dict(zip("CHW", shape, strict=True))
-    own = tuple(sizes[letter] for letter in layout if letter != "N")
-    if own == shape:
-        return images
+    own = tuple(sizes[letter] for letter in order)
     try:
         given = np.shape(images)
     except ValueError:  # lists of unequal lengths: whoever takes the images says so
         return images
-    if len(given) < 3 or given[-3:] != own:
+    ahead = len(given) - len(order)
+    if given[-3:] == shape or ahead < 0 or given[ahead:] != own:
         return images
-    order = layout.replace("N", "")
-    ahead = len(given) - 3
-    axes = [*range(ahead), *(ahead + order.index(letter) for letter in "CHW")]
-    return np.transpose(np.asarray(images), axes)
+    axes = [*range(ahead), *(ahead + order.index(letter) for letter in "CHW" if letter in order)]
+    return np.transpose(np.asarray(images), axes).reshape(*given[:ahead], *shape)
+
+
+def to_layout(images: NDArray[Any], layout: str) -> NDArray[Any]:
+    """Return images (n, C, H, W) with a network's own axes; those it leaves out are of length 1."""
+    dropped = [letter for letter in "NCHW" if letter not in layout]
+    turned = np.transpose(images, ["NCHW".index(letter) for letter in (*layout, *dropped)])
+    return turned.reshape(turned.shape[: len(layout)])

@@ -15,6 +15,7 @@ from .file import to_node
 from .node import MAX_ELEMENTS, Node, NodeError, Shape, Window, fail, plain, quote
 from .ops import FOLDED, POOLS, SHAPE_ONLY
 from .shapes import result_shapes
+from .signal import raised, raised_window
 from .tensor import TensorReader
 from .window import conv_shape, conv_window, pool_slide, pool_window
 
@@ -127,14 +128,17 @@ class Values:
     # --- shapes ------------------------------------------------------------------------------
 
     def _conv(self, node: Node) -> Window | None:
-        """Apply our own arithmetic to a 2-D convolution; return None when it is not 2-D."""
+        """Apply our own arithmetic to a convolution; return None along three axes or more."""
         data = self._data_shape(node)
         weights = self.shape(node.inputs[1])
         if node.inputs[1] not in self.constants or weights is None:
             raise NodeError("its weights are not in the model", "save the model with its weights")
         if len(data) == len(weights) and len(data) in (3, 5):
             self._set(node.outputs[0], conv_shape(node.attributes, data, weights))
-            return None
+            self._check_bias(node, weights[0])
+            if len(data) == 5:
+                return None
+            return conv_window(raised_window(node.attributes), raised(data), raised(weights))
         window = conv_window(node.attributes, data, weights)
         self._check_bias(node, weights[0])
         self._slide(node, data, weights[0], window)
@@ -146,7 +150,9 @@ class Values:
             out = pool_slide(node.attributes, data).output(data[2:])
             for name in node.outputs:
                 self._set(name, (*data[:2], *out))
-            return None
+            if len(data) == 5:
+                return None
+            return pool_window(raised_window(node.attributes), raised(data))
         window = pool_window(node.attributes, data)
         self._slide(node, data, data[1], window)
         return window

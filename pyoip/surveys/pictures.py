@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count as count_up
@@ -78,16 +78,33 @@ class Head(NamedTuple):
         return 40 + LINE * len(self.rule)
 
 
-def _head(survey: Survey, what: str, small: str, width: int, legend: str | None = None) -> Head:
+def _head(survey: Survey, what: str, small: str, width: int) -> Head:
+    """Title, verdicts and small print; the verdicts in a line of their own where room is short."""
     plan = survey.plan
     if not survey.complete:
         what += f" Not complete: {survey.done} of {survey.total} pieces of work are done."
-    if legend is None:
-        counts = survey.counts().items()
-        legend = "   ".join(f"{_sign(name)[0]} {count} {name}" for name, count in counts)
     title = f"{plan.network} · layer {plan.layer} ({plan.layer_name})"
-    lines = tuple(wrap(what, width, 7.4)), tuple(wrap(small.replace("-", MINUS), width, LETTER))
-    return Head(title, lines[0], legend, lines[1])
+    counts = survey.counts().items()
+    legend = "   ".join(f"{_sign(name)[0]} {count} {name}" for name, count in counts)
+    lines = wrap(what, width, 7.4)
+    if 11.2 * len(title) + 7.4 * len(legend) + 2 * MARGIN > width:
+        lines, legend = [*lines, legend], ""
+    return Head(title, tuple(lines), legend, tuple(wrap(small, width, LETTER)))
+
+
+def _meanings(survey: Survey, words: Iterable[str] = MEANINGS) -> str:
+    """What the verdicts mean that a map has."""
+    there = survey.counts()
+    return "".join(f" {_sign(w)[0]} {w}: {MEANINGS[w]}." for w in words if w in there)
+
+
+def _scale_in_words(window: Window) -> str:
+    return f"black {window.low:.3g}, white {window.high:.3g}.".replace("-", MINUS)
+
+
+def _mixes(survey: Survey) -> str:
+    count = len(survey.plan.mixes)
+    return f"{count} mixes" if count > 1 else "one mix"
 
 
 def _sign(verdict: str) -> tuple[str, str]:
@@ -142,13 +159,14 @@ LEADS = Steps(
 ROWS = ((40, 18, 20), (80, 14, 16), (200, 12, 12), (math.inf, 9, 9))
 LABELS = 46
 PANEL_GAP = 20
-BLOCK_GAP = 30
+BLOCK_GAP = 26
 PANEL_HEAD = 46
-MIN_PANEL, MAX_PANEL = 120, 760
+MIN_PANEL, MAX_PANEL = 160, 760
 MAX_HEIGHT = 2400
 MAPS_IN_BLOCK = 64
 GROUP_GAP = 4
 KEY = 30
+CELL_WITH_NAME = 9  # pixels from which a column has room for its smoothing
 
 
 class Column(NamedTuple):
@@ -239,7 +257,7 @@ def waking_map(survey: Survey) -> WakingMap:
         for first in range(0, len(order), blocks.rows)
     ]
     width = max(MIN_WIDTH, blocks.lefts[-1] + blocks.block + MARGIN)
-    head = _head(survey, _WAKING, _cells_in_words(survey, len(blocks.lefts)), width)
+    head = _head(survey, _WAKING, _cells_in_words(survey, blocks), width)
     height = head.top + PANEL_HEAD + blocks.rows * blocks.row + 2 * KEY + 24 + head.foot
     rows = [survey.best[i] for i in order]
     return WakingMap(
@@ -352,25 +370,22 @@ def _rgb(colour: str) -> Array:
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
 
 
+_PANELS = (("wakes", "share of start images"), ("leads", "part of the highest"))
 _WAKING = "Which length scales wake a map, and how high they lead: the hardest map on top."
 
 
-def _cells_in_words(survey: Survey, blocks: int) -> str:
-    plan = survey.plan
+def _cells_in_words(survey: Survey, blocks: Blocks) -> str:
+    plan, every = survey.plan, _numbered(blocks.row)
     few = f"best {plan.ascents}" if plan.ascents > 1 else "best one"
+    further = ", on from block to block" if len(blocks.lefts) > 1 else ""
+    thinned = f" Every {every} rows a number; a bar: not found." if every > 1 else ""
     return (
         f"Left: share of a mix's {plan.starts} start images that activate the map. Right: "
         f"activation of the OIP that the {few} of them lead to, divided by the map's highest. "
-        f"A cell is the mean over those of the {len(plan.mixes)} mixes that have its smoothing "
-        "(passes, the small number above), each counted by what the length scale contributes to "
-        "its variance; “all”: the mean over all mixes alike, by which the rows are sorted"
-        + (", on from block to block. " if blocks > 1 else ". ")
-        + "Dash: exactly 0. Hatched: not computed yet."
-        + "".join(
-            f" {_sign(word)[0]} {word}: {text}."
-            for word, text in MEANINGS.items()
-            if any(best.verdict == word for best in survey.best)
-        )
+        f"A cell is the mean over those of the {_mixes(survey)} that have its smoothing (passes, "
+        "the small number above), each counted by what the length scale contributes to its "
+        "variance; “all”: the mean over all mixes alike, by which the rows are sorted"
+        f"{further}. Dash: exactly 0. Hatched: not computed yet.{thinned}{_meanings(survey)}"
     )
 
 
@@ -392,14 +407,17 @@ def draw_waking_map(sheet: WakingMap, figure: Figure | None = None) -> Figure:
     for i, (left, pictures) in enumerate(zip(blocks.lefts, sheet.pictures, strict=True)):
         first = left + LABELS
         second = first + blocks.panel + PANEL_GAP
-        for x, picture, name in zip((first, second), pictures, ("wakes", "leads"), strict=True):
-            write(axes, x, top - 32, name, 8.5, color=INK)
+        for x, picture, words in zip((first, second), pictures, _PANELS, strict=True):
+            write(axes, x, top - 34, words[0], 8.5, color=INK)
+            write(axes, x + 46, top - 34, words[1], 7.5)
             _column_names(axes, sheet, x, top)
             paint(axes, picture, x, top)
+        if blocks.cell >= CELL_WITH_NAME:
+            write(axes, first + blocks.cell, top - 5, "smoothing", 6, ha="right")
         _row_names(axes, sheet, i, left, top)
     y = top + blocks.rows * blocks.row + 24
-    _key(axes, WAKES, y, "share awake")
-    _key(axes, LEADS, y + KEY, "of the highest")
+    _key(axes, WAKES, y, "share of start images")
+    _key(axes, LEADS, y + KEY, "part of the highest")
     return figure
 
 
@@ -409,7 +427,7 @@ def _column_names(axes: Axes, sheet: WakingMap, x: int, top: int) -> None:
     groups: dict[float | None, list[int]] = {}
     for column, left in zip(sheet.columns, _lefts(sheet.columns, cell), strict=True):
         groups.setdefault(column.scale, []).append(left)
-        if column.smoothing is not None and cell >= 9:
+        if column.smoothing is not None and cell >= CELL_WITH_NAME:
             write(axes, x + left + cell / 2, top - 5, f"{column.smoothing}", 6, ha="center")
     for scale, lefts in groups.items():
         name = "all" if scale is None else f"{scale:g} px"
@@ -422,7 +440,7 @@ def _column_names(axes: Axes, sheet: WakingMap, x: int, top: int) -> None:
 def _row_names(axes: Axes, sheet: WakingMap, block: int, left: int, top: int) -> None:
     """Numbers of the maps, every one or every few; the signs of those that were not found."""
     rows, row = sheet.blocks.rows, sheet.blocks.row
-    size, every = (7.5, 1) if row >= 12 else (6.3, math.ceil(9 / row))
+    size, every = 7.5 if row >= 12 else 6.3, _numbered(row)
     here = slice(block * rows, (block + 1) * rows)
     for i, (number, verdict) in enumerate(zip(sheet.maps[here], sheet.verdicts[here], strict=True)):
         y = top + (i + 0.5) * row - 0.5
@@ -437,10 +455,15 @@ def _row_names(axes: Axes, sheet: WakingMap, block: int, left: int, top: int) ->
             axes.plot([left + LABELS - 10, left + LABELS - 4], [y, y], color=colour, linewidth=1.5)
 
 
+def _numbered(row: int) -> int:
+    """Of how many rows of that height one has room for its number."""
+    return math.ceil(9 / row)
+
+
 def _key(axes: Axes, steps: Steps, y: float, name: str) -> None:
     """The colours with the values at which they end; before them the signs of 0 and of missing."""
     write(axes, MARGIN, y + 9, name, 7.5, color=INK)
-    left, wide = MARGIN + 100, 34
+    left, wide = MARGIN + 132, 34
     for kind, text in ((-2, "missing"), (-1, "0")):
         paint(axes, _cell(steps, kind, 26, 12), left, y)
         write(axes, left + 13, y + 22, text, 6.5, ha="center")
@@ -537,7 +560,7 @@ def coverage(survey: Survey) -> Coverage:
     beside_article = _article_labels(article, together)
     beside_greedy = [
         (total - dead / 2, _dead_in_words(dead, total), SIGNS["dead"][1] if dead else SOFT),
-        (found, f"{found} found by the whole survey", INK),
+        (found, _found_in_words(found, total - dead), INK),
         (covered[-1], _greedy_in_words(covered), GREEDY),
     ]
     return Coverage(
@@ -587,14 +610,19 @@ def _dead_in_words(dead: int, total: int) -> str:
     return f"{dead} dead: no image can activate them"
 
 
+def _found_in_words(found: int, ceiling: int) -> str:
+    rest = ", all that can be" if found == ceiling else ""
+    return f"{found} found by the whole survey{rest}"
+
+
 def _greedy_in_words(covered: tuple[int, ...]) -> str:
     count = len(covered) - 1
     if count < 2:
-        return f"{covered[-1]} by {count or 'no'} start image"
+        return f"{covered[-1]} by {'one' if count else 'no'} start image"
     return f"{covered[-1]} by {count} start images together"
 
 
-_COVERAGE = "How many maps the start images serve."
+_COVERAGE = "How many maps a start image wakes: the article's way, beside a set chosen among all."
 
 
 def _coverage_in_words(survey: Survey) -> str:
@@ -634,8 +662,7 @@ def draw_coverage(sheet: Coverage, figure: Figure | None = None) -> Figure:
 def _ground(axes: Axes, sheet: Coverage, panel: tuple[float, float]) -> None:
     """Lines to read counts from, the ceiling, what the survey finds."""
     left, right = panel
-    step = _round_step(sheet.total)
-    for count in range(0, sheet.total + 1, step):
+    for count in _counts(sheet.total):
         y = sheet.y(count)
         axes.plot([left, right], [y, y], color=HAIR, linewidth=0.7, zorder=1)
         write(axes, left - 7, y, f"{count}", 7.5, ha="right", va="center_baseline")
@@ -651,10 +678,17 @@ def _ground(axes: Axes, sheet: Coverage, panel: tuple[float, float]) -> None:
     axes.plot([left, right], [y, y], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
 
 
-def _round_step(total: int) -> int:
-    """1, 2 or 5 times a power of ten, of which four to ten make `total`."""
-    steps: Iterator[int] = (m * 10**k for k in count_up() for m in (1, 2, 5))
-    return next(step for step in steps if total <= 9 * step)
+def _counts(total: int) -> list[int]:
+    """Round numbers from 0, and `total`, which takes the place of one that is close to it.
+
+    Examples
+    --------
+    >>> _counts(128), _counts(1)
+    ([0, 20, 40, 60, 80, 100, 120, 128], [0, 1])
+    """
+    step = next(m * 10**k for k in count_up() for m in (1, 2, 5) if total <= 9 * m * 10**k)
+    room = total * BESIDE / PLOT
+    return [count for count in range(0, total, step) if total - count >= room] + [total]
 
 
 def _beside(axes: Axes, label: Label, edge: float) -> None:
@@ -709,7 +743,7 @@ def _draw_greedy(axes: Axes, sheet: Coverage) -> None:
 # --- one OIP or several --------------------------------------------------------------------------
 
 MOST_KINDS = 8
-MAPS_ON_PAGE = 16
+MAPS_ON_PAGE = 12
 FIRST, OTHER = 112, 84  # longer side of pictures
 NAME = 78
 BETWEEN = 12
@@ -788,7 +822,7 @@ def gallery(
     zooms[1] = max(1, min(zooms[1], zooms[0] - 1))
     height, wide = (side * zooms[0] for side in survey.plan.shape[1:])
     other = max(survey.plan.shape[2] * zooms[1], 72)
-    width = 2 * MARGIN + NAME + max(wide, 72) + (MOST_KINDS - 1) * (other + BETWEEN) + 60
+    width = 2 * MARGIN + NAME + max(wide, 72) + (MOST_KINDS - 1) * (other + BETWEEN) + 78
     head = _head(survey, _GALLERY, _gallery_in_words(survey, window), width)
     rows = []
     for i, number in enumerate(chosen):
@@ -840,16 +874,11 @@ def _gallery_in_words(survey: Survey, window: Window) -> str:
     from .findings import LIKENESS
 
     return (
-        f"A kind is a cluster of the OIPs that the {len(survey.plan.mixes)} mixes led to: those "
+        f"A kind is a cluster of the OIPs that {_mixes(survey)} led to: those "
         f"that correlate with its best by {LIKENESS:g} or more, shifted as fits best. Under each: "
         "activation, of the others in per cent of the first; × mixes that lead there; the mix of "
         "the one shown: scales of a tenth of the variance or more, strongest first. One linear "
-        f"scale for all pages: black {window.low:.3g}, white {window.high:.3g}."
-        + "".join(
-            f" {word}: {MEANINGS[word]}."
-            for word in ("silent", "dead")
-            if any(best.verdict == word for best in survey.best)
-        )
+        f"scale for all pages: {_scale_in_words(window)}{_meanings(survey, FRAMES)}"
     )
 
 
@@ -880,7 +909,7 @@ def draw_gallery(sheet: Gallery, figure: Figure | None = None) -> Figure:
         for portrait in row.portraits:
             _draw_portrait(axes, portrait, first=portrait is row.portraits[0])
         if row.different > len(row.portraits):
-            text = f"+{row.different - len(row.portraits)}"
+            text = f"+{row.different - len(row.portraits)} more"
             x = row.portraits[-1].x + row.portraits[-1].picture.shape[1]
             write(axes, x + BETWEEN, row.y + sheet.frame[1] - 2, text, 9)
     return figure
@@ -1006,7 +1035,7 @@ def _starter_in_words(survey: Survey, window: Window) -> str:
         f"The greedy set of all {len(survey.plan.mixes)} × {survey.plan.starts} start images. "
         "Under each: maps that it activates; + those that none before it does; its mix (scales of "
         "a tenth of the variance or more, strongest first) and its number. One linear scale: "
-        f"black {window.low:.3g}, white {window.high:.3g}."
+        f"{_scale_in_words(window)}"
     )
 
 
@@ -1074,5 +1103,10 @@ def write_pictures(survey: Survey, folder: str | os.PathLike[str]) -> list[Path]
     return paths
 
 
-def _gallery_page(survey: Survey, maps: Sequence[int], window: Window) -> Figure:
+def write_gallery(survey: Survey, maps: Sequence[int], path: str | os.PathLike[str]) -> None:
+    """Write the different OIPs of some maps on one page, as PNG."""
+    write_figure(partial(_gallery_page, survey, maps, None), path)
+
+
+def _gallery_page(survey: Survey, maps: Sequence[int], window: Window | None) -> Figure:
     return draw_gallery(gallery(survey, maps, window))

@@ -124,6 +124,10 @@ def export_web(
     (1, 2)
     """
     network = load(model)
+    if "H" not in network.layout:
+        raise InvalidArgument(
+            f"{network.name}: takes signals ({network.layout}); the page shows networks for images"
+        )
     headline = network.name if title is None else title
     require(isinstance(headline, str) and headline.strip() != "", "title", title, "a text")
     settings = Settings(
