@@ -173,7 +173,10 @@ def _numbers(
         return np.arange(count, dtype=np.uint64)
     if indices is None or count is not None:
         raise InvalidArgument("start_images takes either count or indices: give one of the two")
-    require(np.ndim(np.asarray(indices)) == 1, "indices", indices, "a sequence of integers")
+    given = np.asarray(indices)
+    require(given.ndim == 1, "indices", indices, "a sequence of integers")
+    if given.dtype.kind in "iu" and (given.size == 0 or given.min() >= 0):
+        return given.astype(np.uint64)
     numbers = [whole("indices", value, 0, 2**64 - 1) for value in indices]
     return np.asarray(numbers, dtype=np.uint64)
 

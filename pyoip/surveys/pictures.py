@@ -505,6 +505,8 @@ class Coverage:
         By the first 0, 1, 2, … start images of the greedy set together.
     article : tuple of int
         From each start image of the article's way.
+    planned : int
+        How many of these the survey is to have.
     together, found : int
         By all of these together; by the whole survey.
     article_x, covered_x : ndarray
@@ -521,6 +523,7 @@ class Coverage:
     dead: int
     covered: tuple[int, ...]
     article: tuple[int, ...]
+    planned: int
     together: int
     found: int
     article_x: Array
@@ -553,8 +556,8 @@ def coverage(survey: Survey) -> Coverage:
     article = tuple(survey.article_found().tolist())
     together = int((survey.article() > 0).any(axis=0).sum())
     one = (MARGIN + AXIS, MARGIN + AXIS + max(96.0, min(256.0, 16.0 * len(article))))
-    two = (one[1] + 140, one[1] + 140 + max(96.0, min(480.0, 84.0 * (len(covered) - 1))))
-    width = int(two[1]) + 300 + MARGIN
+    two = (one[1] + 170, one[1] + 170 + max(96.0, min(480.0, 84.0 * (len(covered) - 1))))
+    width = int(two[1]) + 320 + MARGIN
     head = _head(survey, _COVERAGE, _coverage_in_words(survey), width)
     place = partial(_height_of, head.top + 20, total=total)
     beside_article = _article_labels(article, together)
@@ -569,6 +572,7 @@ def coverage(survey: Survey) -> Coverage:
         dead,
         covered,
         article,
+        survey.plan.article,
         together,
         found,
         np.linspace(*one, len(article) + 2)[1:-1],
@@ -606,13 +610,13 @@ def _article_labels(article: tuple[int, ...], together: int) -> list[tuple[float
 
 def _dead_in_words(dead: int, total: int) -> str:
     if not dead:
-        return f"{total} maps, none of them proven dead"
-    return f"{dead} dead: no image can activate them"
+        return f"{_of_maps(total)}, none proven dead"
+    return f"{dead} dead: no image can activate {'them' if dead > 1 else 'it'}"
 
 
 def _found_in_words(found: int, ceiling: int) -> str:
     rest = ", all that can be" if found == ceiling else ""
-    return f"{found} found by the whole survey{rest}"
+    return f"{found} activated by the whole survey{rest}"
 
 
 def _greedy_in_words(covered: tuple[int, ...]) -> str:
@@ -709,10 +713,14 @@ def _draw_article(axes: Axes, sheet: Coverage) -> None:
     if len(sheet.article) > 1:
         y = sheet.y(sheet.together)
         axes.plot([left, right], [y, y], color=ARTICLE, linewidth=1.3, zorder=3)
-    count = len(sheet.article)
-    text = f"{count} start images" if count != 1 else "one start image"
-    write(axes, left, base + 22, "the article's way", 8.5, color=ARTICLE)
-    write(axes, left, base + 37, text if count else "not computed", 8)
+    write(axes, left, base + 37, "the article's way", 8.5, color=ARTICLE)
+    write(axes, left, base + 52, _article_in_words(len(sheet.article), sheet.planned), 8)
+
+
+def _article_in_words(count: int, planned: int) -> str:
+    if count < planned:
+        return f"{count} of {planned} start images yet"
+    return f"{count} start image{'s' * (count > 1)}" if count else "no part of this survey"
 
 
 def _draw_greedy(axes: Axes, sheet: Coverage) -> None:
@@ -733,7 +741,7 @@ def _draw_greedy(axes: Axes, sheet: Coverage) -> None:
     every = math.ceil(len(heights) / 12)
     for i in range(0, len(heights), every):
         write(axes, sheet.covered_x[i], base + 15, f"{i}", 7.5, ha="center")
-    for i in range(every, len(heights) - 1, every):
+    for i in range(every, len(heights) - 1 - every // 2, every):
         text = f"{sheet.covered[i]}"
         write(axes, sheet.covered_x[i] + 4, heights[i] + 15, text, 8, color=GREEDY)
     write(axes, left, base + 37, "the greedy set", 8.5, color=GREEDY)
@@ -747,7 +755,9 @@ MAPS_ON_PAGE = 12
 FIRST, OTHER = 112, 84  # longer side of pictures
 NAME = 78
 BETWEEN = 12
-UNDER = 42  # room for a caption
+CAPTION = 76  # least width of a caption
+UNDER = 60  # room for it
+MORE = 68  # for the count of those that are not shown
 
 
 class Portrait(NamedTuple):
@@ -818,27 +828,46 @@ def gallery(
     """
     chosen = survey.maps[:MAPS_ON_PAGE] if maps is None else tuple(maps)
     window = gallery_window(survey) if window is None else window
-    zooms = [zoom_for(survey.plan.shape, target) for target in (FIRST, OTHER)]
-    zooms[1] = max(1, min(zooms[1], zooms[0] - 1))
-    height, wide = (side * zooms[0] for side in survey.plan.shape[1:])
-    other = max(survey.plan.shape[2] * zooms[1], 72)
-    width = 2 * MARGIN + NAME + max(wide, 72) + (MOST_KINDS - 1) * (other + BETWEEN) + 78
-    head = _head(survey, _GALLERY, _gallery_in_words(survey, window), width)
-    rows = []
-    for i, number in enumerate(chosen):
-        y = head.top + i * (height + UNDER + 18)
-        clusters = survey.clusters(number)
-        shown = clusters[:MOST_KINDS]
-        lefts = [MARGIN + NAME + max(0, k - 1) * (other + BETWEEN) for k in range(len(shown))]
-        lefts = [x + (max(wide, 72) + BETWEEN) * (k > 0) for k, x in enumerate(lefts)]
-        portraits = tuple(
-            _portrait(survey, clusters[0], cluster, window, zooms[k > 0], x, y + height)
-            for k, (cluster, x) in enumerate(zip(shown, lefts, strict=True))
-        )
-        verdict = survey.best[survey.maps.index(number)].verdict
-        rows.append(Kinds(number, verdict, y, len(clusters), portraits))
-    size = (width, head.top + len(chosen) * (height + UNDER + 18) + 10 + head.foot)
-    return Gallery(head, tuple(rows), (wide, height), size, window)
+    places = _places(survey.plan.shape)
+    head = _head(survey, _GALLERY, _gallery_in_words(survey, window), places.page)
+    rows = tuple(
+        _kinds(survey, number, places, window, head.top + i * places.row)
+        for i, number in enumerate(chosen)
+    )
+    size = (places.page, head.top + len(rows) * places.row + head.foot)
+    return Gallery(head, rows, places.frame, size, window)
+
+
+class Places(NamedTuple):
+    """Where portraits go: `zooms` of the first and the others, `lefts`, height of a row."""
+
+    zooms: tuple[int, int]
+    frame: tuple[int, int]
+    lefts: tuple[int, ...]
+    row: int
+    page: int
+
+
+def _places(shape: tuple[int, int, int]) -> Places:
+    first = zoom_for(shape, FIRST)
+    other = max(1, min(zoom_for(shape, OTHER), first - 1))
+    wide, high = shape[2] * first, shape[1] * first
+    begin = MARGIN + NAME + max(wide, CAPTION) + BETWEEN
+    step = max(shape[2] * other, CAPTION) + BETWEEN
+    lefts = (MARGIN + NAME, *(begin + k * step for k in range(MOST_KINDS - 1)))
+    page = max(MIN_WIDTH, lefts[-1] + step + MORE + MARGIN)
+    return Places((first, other), (wide, high), lefts, high + UNDER, page)
+
+
+def _kinds(survey: Survey, number: int, places: Places, window: Window, y: int) -> Kinds:
+    """A map's row, with the best of each of its clusters."""
+    clusters, base = survey.clusters(number), y + places.frame[1]
+    portraits = tuple(
+        _portrait(survey, clusters[0], cluster, window, places.zooms[k > 0], places.lefts[k], base)
+        for k, cluster in enumerate(clusters[:MOST_KINDS])
+    )
+    verdict = survey.best[survey.maps.index(number)].verdict
+    return Kinds(number, verdict, y, len(clusters), portraits)
 
 
 def _portrait(
@@ -918,9 +947,9 @@ def draw_gallery(sheet: Gallery, figure: Figure | None = None) -> Figure:
 def _draw_portrait(axes: Axes, portrait: Portrait, *, first: bool) -> None:
     paint(axes, portrait.picture, portrait.x, portrait.y)
     base = portrait.y + portrait.picture.shape[0]
-    weight, colour = ("bold", INK) if first else ("normal", INK)
-    write(axes, portrait.x, base + 14, portrait.value, 8, color=colour, weight=weight)
-    right = portrait.x + max(72, portrait.picture.shape[1])
+    weight = "bold" if first else "normal"
+    write(axes, portrait.x, base + 14, portrait.value, 8, color=INK, weight=weight)
+    right = portrait.x + max(CAPTION, portrait.picture.shape[1])
     write(axes, right, base + 14, portrait.size, 8, ha="right")
     for i, line in enumerate(portrait.mix):
         write(axes, portrait.x, base + 26 + 11 * i, line, 6.8)
@@ -999,7 +1028,8 @@ def starters(survey: Survey) -> Starters:
     zoom = zoom_for(plan.shape, START)
     cell = max(96, plan.shape[2] * zoom) + 20
     width = max(MIN_WIDTH, 2 * MARGIN + cell * min(IN_A_ROW, max(1, len(cover))) - 20)
-    head = _head(survey, _starters_in_words(survey), _starter_in_words(survey, window), width)
+    small = _starter_in_words(survey, window) if cover else ""
+    head = _head(survey, _starters_in_words(survey), small, width)
     row = plan.shape[1] * zoom + 76
     served = tuple(
         Served(

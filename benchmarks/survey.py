@@ -1,0 +1,168 @@
+"""What a survey takes beside its engine: Python, noise and the store; and its memory.
+
+    python benchmarks/survey.py [--mixes 12] [--starts 1000] [--repeats 5] [--million] [--json FILE]
+
+For each layer of the shipped network a survey runs into a file of its own, and every call of its
+engine is noted. The same calls, with the same arrays, then run alone. Before anything is timed
+their answers are compared bit by bit. Survey and engine run in turn. --million measures the memory
+of surveys over ten thousand and over a million start images, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe
+
+import pyoip
+from pyoip.engines import Ascents
+from pyoip.surveys import work
+
+LAYERS = (1, 2, 3)
+MOST = 0.10  # of the engine's time
+MEMORY = """
+import json, sys, tempfile, time
+from pathlib import Path
+import pyoip
+began = time.perf_counter()
+with tempfile.TemporaryDirectory() as folder:
+    pyoip.survey("mnist", 2, out=Path(folder, "survey.db"), mixes=pyoip.Fluctuations(),
+                 starts=int(sys.argv[1]), article=0)
+lines = Path("/proc/self/status").read_text().splitlines()
+peak = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+print(json.dumps([peak, time.perf_counter() - began]))
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the engine, and what it answered."""
+
+    run: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    answer: Any
+
+
+class Noting:
+    """An engine that notes its calls."""
+
+    def __init__(self, engine: Any, calls: list[Call]) -> None:
+        self._engine, self._calls = engine, calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._engine, name)
+        if name not in ("score", "ascend"):
+            return found
+
+        def noted(*arguments: Any) -> Any:
+            kept = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
+            kept = tuple(None if callable(a) else a for a in kept)  # progress
+            answer = found(*arguments)
+            self._calls.append(Call(found, kept, answer))
+            return answer
+
+        return noted
+
+
+def noted_calls(run: Callable[[], object]) -> list[Call]:
+    """Every call that a survey makes of its engine."""
+    calls: list[Call] = []
+    made = work.for_layer
+    work.for_layer = lambda *a: Noting(made(*a), calls)  # type: ignore[attr-defined]
+    try:
+        run()
+    finally:
+        work.for_layer = made  # type: ignore[attr-defined]
+    return calls
+
+
+def verify(calls: list[Call]) -> None:
+    """The engine alone gives the survey's bits."""
+    for call in calls:
+        again = call.run(*call.arguments)
+        pairs = (
+            [(vars(again)[n], vars(call.answer)[n]) for n in ("images", "activations", "steps")]
+            if isinstance(again, Ascents)
+            else [(again, call.answer)]
+        )
+        if not all(np.array_equal(one, other) for one, other in pairs):
+            raise SystemExit("the engine alone gives other answers than in the survey")
+
+
+def seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def compare(layer: int, mixes: int, starts: int, repeats: int) -> dict[str, Any]:
+    """Medians of both, and what the survey takes on top."""
+    chosen = pyoip.grid()[:: max(1, 60 // mixes)][:mixes]
+
+    def survey() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pyoip.survey("mnist", layer, out=Path(folder, "s.db"), mixes=chosen, starts=starts)
+
+    calls = noted_calls(survey)
+    verify(calls)
+    pairs = [
+        (seconds(survey), seconds(lambda: [call.run(*call.arguments) for call in calls]))
+        for _ in range(repeats)
+    ]
+    whole, alone = (float(np.median(side)) for side in zip(*pairs, strict=True))
+    overheads = sorted(a / b - 1 for a, b in pairs)
+    return {
+        **{"layer": layer, "mixes": len(chosen), "starts": starts, "calls": len(calls)},
+        **{"survey": whole, "engine": alone, "overhead": float(np.median(overheads))},
+        **{"least": overheads[0], "most": overheads[-1]},
+    }
+
+
+def memory(starts: int) -> dict[str, float]:
+    command = [sys.executable, "-c", MEMORY, str(starts)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    peak, took = json.loads(out)
+    return {"starts": starts, "peak_mb": peak, "seconds": took}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mixes", type=int, default=12)
+    parser.add_argument("--starts", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--million", action="store_true", help="also measure memory")
+    parser.add_argument("--json", help="also write the figures to this file")
+    asked = parser.parse_args()
+    print(describe())
+    print(f"layer  mixes  {'survey':>9}  {'engine alone':>12}  on top (least to most)")
+    rows = []
+    for layer in LAYERS:
+        row = compare(layer, asked.mixes, asked.starts, asked.repeats)
+        rows.append(row)
+        print(
+            f"{layer:>5}  {row['mixes']:>5}  {row['survey']:>7.3f} s  {row['engine']:>10.3f} s  "
+            f"{row['overhead']:.1%} ({row['least']:.1%} to {row['most']:.1%})",
+            flush=True,
+        )
+    whole = sum(row["survey"] for row in rows) / sum(row["engine"] for row in rows) - 1
+    print(f"all three layers: {whole:.1%} on top; wanted: under {MOST:.0%}")
+    peaks = [memory(starts) for starts in (10_000, 1_000_000)] if asked.million else []
+    for peak in peaks:
+        print(f"{peak['starts']:,} start images: {peak['peak_mb']:.0f} MB, {peak['seconds']:.1f} s")
+    if asked.json:
+        document = {"machine": describe(), "rows": rows, "overhead": whole, "memory": peaks}
+        Path(asked.json).write_text(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
