@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import chain
 
 from .node import Graph, Node
 from .ops import ACTIVATIONS, GLOBAL_POOLS, NORMALISATIONS, PASSED, POOLS, SHAPE_ONLY
@@ -62,8 +63,10 @@ def layer_names(convs: Sequence[Node]) -> list[str]:
     chosen = [_friendly(node, number) for number, node in enumerate(convs, 1)]
     names: list[str] = []
     for number, node in enumerate(convs, 1):
-        offers = [chosen[number - 1], node.name, *(f"conv{number}{'_' * n}" for n in range(9999))]
-        taken = {*names, *chosen[number:]} if names.count(offers[0]) else set(names)
+        first = chosen[number - 1]
+        numbered = (f"conv{number}{'_' * n}" for n in range(9999))
+        offers = chain((first, node.name), numbered)
+        taken = {*names, *chosen[number:]} if first in names else set(names)
         names.append(next(text for text in offers if usable(text) and text not in taken))
     return names
 
