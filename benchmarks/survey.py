@@ -1,11 +1,13 @@
 """What a survey takes beside its engine: Python, noise and the store; and its memory.
 
-    python benchmarks/survey.py [--mixes 12] [--starts 1000] [--repeats 5] [--million] [--json FILE]
+    python benchmarks/survey.py [--mixes 12] [--starts 1000] [--repeats 5] [--million] [--driver]
+                                [--json FILE]
 
 For each layer of the shipped network a survey runs into a file of its own, and every call of its
 engine is noted. The same calls, with the same arrays, then run alone. Before anything is timed
 their answers are compared bit by bit. Survey and engine run in turn. --million measures the memory
-of surveys over ten thousand and over a million start images, each in a process of its own.
+of surveys over ten thousand and over a million start images, each in a process of its own;
+--driver how many pieces of work a second the process that writes can take.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from machine import describe
 import pyoip
 from pyoip.engines import Ascents
 from pyoip.surveys import work
+from pyoip.surveys.store import Store
 
 LAYERS = (1, 2, 3)
 MOST = 0.10  # of the engine's time
@@ -135,12 +138,50 @@ def memory(starts: int) -> dict[str, float]:
     return {"starts": starts, "peak_mb": peak, "seconds": took}
 
 
+def driver(pieces: int = 240) -> dict[str, float]:
+    """What the one process that writes can take: pieces of 32 maps, stored and over a cluster."""
+    from distributed import Client, LocalCluster
+
+    network = pyoip.load("mnist")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "s.db")
+        plan = pyoip.survey(network, 3, out=path, mixes=pyoip.Fluctuations(), article=0).plan
+        worker = work.Worker(network, plan)
+        task = next(plan.climbs(0))
+        starts = np.tile(np.arange(plan.ascents), (task.count, 1))
+        found = worker.climb(task, starts)
+        wide = replace(plan, mixes=pyoip.sobol(pieces))
+        with Store(Path(folder, "wide.db"), wide) as store:
+            scored = worker.score(next(plan.scorings(0)))
+            for mix in range(pieces):
+                store.put(replace(next(plan.scorings(0)), mix=mix), scored, "cpu")
+            began = time.perf_counter()
+            for mix in range(pieces):
+                climb = replace(task, mix=mix)
+                store.starts_of(climb)
+                store.put(climb, found, "cpu")
+            stored = pieces / (time.perf_counter() - began)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        shared = client.scatter(found, broadcast=True)
+        send = lambda number, found: found  # noqa: E731 - workers get it by value
+        client.gather([client.submit(send, -n, shared) for n in range(1, 9)])
+        began = time.perf_counter()
+        for first in range(0, pieces, 8):
+            client.gather([client.submit(send, first + n, shared) for n in range(8)])
+        sent = pieces / (time.perf_counter() - began)
+    return {"maps": len(found.maps), "stored_per_second": stored, "sent_per_second": sent}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mixes", type=int, default=12)
     parser.add_argument("--starts", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--million", action="store_true", help="also measure memory")
+    parser.add_argument("--driver", action="store_true", help="also measure who writes")
     parser.add_argument("--json", help="also write the figures to this file")
     asked = parser.parse_args()
     print(describe())
@@ -159,8 +200,16 @@ def main() -> None:
     peaks = [memory(starts) for starts in (10_000, 1_000_000)] if asked.million else []
     for peak in peaks:
         print(f"{peak['starts']:,} start images: {peak['peak_mb']:.0f} MB, {peak['seconds']:.1f} s")
+    writes = driver() if asked.driver else {}
+    if writes:
+        print(
+            f"the writing process: {writes['stored_per_second']:.0f} pieces of "
+            f"{writes['maps']:.0f} maps a second stored, {writes['sent_per_second']:.0f} "
+            "taken from a cluster"
+        )
     if asked.json:
         document = {"machine": describe(), "rows": rows, "overhead": whole, "memory": peaks}
+        document["driver"] = writes
         Path(asked.json).write_text(json.dumps(document, indent=1))
 
 

@@ -405,6 +405,13 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
     assert _survey(path).complete  # its lock died with it
 
 
+def test_a_finished_survey_is_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "alone.db"
+    _survey(path, mixes=MIXES[:1])
+    pyoip.load_survey(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["alone.db"]
+
+
 def test_readers_never_wait(tmp_path: Path) -> None:
     """Each sees whole pieces, more and more of them."""
     path, seen = tmp_path / "read.db", list[pyoip.Survey]()

@@ -141,7 +141,6 @@ class Steps:
         """Which step each value belongs to; -1 for 0, -2 for what is missing."""
         known = np.nan_to_num(values, nan=-1.0)
         steps = np.searchsorted(np.array(self.edges) + 1e-9, known)
-        steps = np.minimum(steps, len(self.edges) - 1)
         return np.where(known > 0, steps, np.where(known < 0, -2, -1))
 
 

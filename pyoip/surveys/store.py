@@ -325,15 +325,24 @@ def reading(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
 
 
 def _connected(file: Path) -> sqlite3.Connection:
-    """A read-only connection; in a folder that cannot be written the file stands still."""
+    """A connection that reads: one that also tidies up behind the last writer where it may.
+
+    In a folder that cannot be written SQLite's own files cannot be made; there the file is taken
+    as it stands.
+    """
     address = file.resolve().as_uri()
-    database = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None, timeout=30.0)
-    try:
-        database.execute("SELECT COUNT(*) FROM sqlite_master")
-    except sqlite3.OperationalError:
-        database.close()
-        database = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None)
-    return database
+    for way in ("mode=rw", "mode=ro", "immutable=1"):
+        database = sqlite3.connect(f"{address}?{way}", uri=True, isolation_level=None, timeout=30.0)
+        try:
+            database.execute("PRAGMA query_only = 1")
+            database.execute("SELECT COUNT(*) FROM sqlite_master")
+        except sqlite3.OperationalError:
+            database.close()
+            if way == "immutable=1":
+                raise
+        else:
+            return database
+    raise AssertionError("unreachable")
 
 
 def _check_version(database: sqlite3.Connection, path: Path) -> None:
@@ -357,26 +366,44 @@ def _reason(error: sqlite3.Error) -> str:
 
 
 class _Lock:
-    """A lock on ``PATH-lock`` that dies with the process that holds it."""
+    """A lock on the file ``PATH-lock`` that dies with the process that holds it."""
 
     def __init__(self, path: Path) -> None:
-        name = path.with_name(path.name + "-lock")
+        self._name = path.with_name(path.name + "-lock")
+        while True:
+            self._file = self._locked(path)
+            if self._current():
+                return
+            self._file.close()  # its last holder has removed it in between
+
+    def _locked(self, path: Path) -> Any:
         try:
-            self._file = open(name, "ab")  # noqa: SIM115 - open for as long as the lock is held
+            file = open(self._name, "ab")  # noqa: SIM115 - open for as long as the lock is held
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be opened for writing ({error.strerror}); look at the rights of "
                 "file and folder"
             ) from None
         try:
-            _lock_file(self._file)
+            _lock_file(file)
         except OSError:
-            self._file.close()
+            file.close()
             raise DataError(
                 f"{path}: another process is writing it; wait for it, or choose another file"
             ) from None
+        return file
+
+    def _current(self) -> bool:
+        """Whether the name still stands for the file that is locked."""
+        try:
+            return os.path.samestat(os.stat(self._name), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
+        """Let others write, and leave no trace."""
+        if os.name == "posix":  # elsewhere an open file cannot be removed
+            self._name.unlink(missing_ok=True)
         self._file.close()
 
 
