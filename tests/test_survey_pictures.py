@@ -16,24 +16,29 @@ from PIL import Image
 
 import pyoip
 from pyoip.canvas import contrast_window, to_pixels
-from pyoip.surveys import pictures
 from pyoip.surveys.findings import Starter, Survey, load_survey
 from pyoip.surveys.pictures import (
-    LEADS,
-    WAKES,
-    Column,
     coverage,
     draw_coverage,
     draw_gallery,
     draw_starters,
     draw_waking_map,
     gallery,
-    gallery_window,
-    hardest_first,
     starters,
     waking_map,
     write_gallery,
     write_pictures,
+)
+from pyoip.surveys.pictures.coverage import _apart
+from pyoip.surveys.pictures.gallery import gallery_window, in_short
+from pyoip.surveys.pictures.waking import (
+    LABELS,
+    LEADS,
+    PANEL_HEAD,
+    WAKES,
+    Column,
+    _numbered,
+    hardest_first,
 )
 from pyoip.surveys.plan import Plan
 
@@ -226,7 +231,7 @@ def test_every_map_has_a_row_whatever_their_number(count):
     assert len(sheet.pictures) == len(blocks.lefts)
     assert sheet.size[0] <= 1800
     assert sheet.size[1] <= 2700
-    every = pictures._numbered(blocks.row)
+    every = _numbered(blocks.row)
     assert every * blocks.row >= 9  # pixels for a number of the map
     assert (every == 1) == (count <= 512)
     check_that_it_can_be_read(draw_waking_map(sheet))
@@ -254,8 +259,8 @@ def test_what_is_drawn_is_the_colour_of_the_value():
     alive = np.full((6, 3), [0.05, 0.6, 0.995])
     sheet = waking_map(handmade(alive, alive))
     page = rendered(draw_waking_map(sheet))
-    x = sheet.blocks.lefts[0] + pictures.LABELS
-    y = sheet.head.top + pictures.PANEL_HEAD
+    x = sheet.blocks.lefts[0] + LABELS
+    y = sheet.head.top + PANEL_HEAD
     for i, step in enumerate((1, 4, 7)):
         colour = page[y + i * sheet.blocks.row + 5, x + 5]
         assert tuple(colour) == tuple(bytes.fromhex(WAKES.colours[step][1:]))
@@ -305,7 +310,7 @@ def test_the_ceiling_leaves_out_the_dead(deep):
 
 def test_labels_stand_apart_in_the_order_of_their_values():
     wanted = [(10.0, "b", ""), (10.0, "c", ""), (11.0, "a", ""), (2.0, "d", "")]
-    labels = pictures._apart(wanted, lambda count: 100 - count)
+    labels = _apart(wanted, lambda count: 100 - count)
     assert [label.text for label in labels] == ["a", "b", "c", "d"]
     ys = [label.y for label in labels]
     assert ys == [89, 103, 117, 131]
@@ -359,7 +364,7 @@ def test_a_row_shows_the_best_of_each_cluster_best_first(deep):
 
 
 def test_more_kinds_than_fit_are_counted(deep, monkeypatch):
-    monkeypatch.setattr(pictures, "MOST_KINDS", 2)
+    monkeypatch.setattr("pyoip.surveys.pictures.gallery.MOST_KINDS", 2)
     sheet = gallery(deep, [18])
     left = len(deep.clusters(18)) - 2
     figure = draw_gallery(sheet)
@@ -385,10 +390,10 @@ def test_all_pages_have_one_contrast(deep):
 
 
 def test_a_mix_in_short_names_what_matters_strongest_first():
-    words = pictures.in_short(pyoip.Fluctuations((1, 2, 4, 9), (0.5, 0.01, 1, 1), 1))
+    words = in_short(pyoip.Fluctuations((1, 2, 4, 9), (0.5, 0.01, 1, 1), 1))
     assert words == ("4+9+1 px", "smoothed 1×")
     even = pyoip.Fluctuations(tuple(range(1, 21)), (1,) * 20)  # none has a tenth
-    assert pictures.in_short(even) == ("1 px",)
+    assert in_short(even) == ("1 px",)
 
 
 # --- the start images that serve a layer ---------------------------------------------------------
@@ -440,7 +445,7 @@ def test_write_pictures_writes_what_it_says(small, tmp_path):
 
 
 def test_more_maps_than_a_page_holds_go_on_further_pages(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "MAPS_ON_PAGE", 4)
+    monkeypatch.setattr("pyoip.surveys.pictures.MAPS_ON_PAGE", 4)
     names = [path.name for path in write_pictures(small, tmp_path)]
     assert names[3:] == ["gallery_1.png", "gallery_2.png"]
     with Image.open(tmp_path / "gallery_2.png") as image:

@@ -20,7 +20,7 @@ from .work import bits
 Array = NDArray[Any]
 Exact = NDArray[np.float64]
 
-LIKENESS = 0.7
+LIKENESS = 0.5
 """Correlation from which two OIPs of a map count as one."""
 
 CONFIDENCE = 1.96
