@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from dataclasses import replace
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 
@@ -364,7 +365,7 @@ def test_a_row_shows_the_best_of_each_cluster_best_first(deep):
 
 
 def test_more_kinds_than_fit_are_counted(deep, monkeypatch):
-    monkeypatch.setattr("pyoip.surveys.pictures.gallery.MOST_KINDS", 2)
+    monkeypatch.setattr(import_module("pyoip.surveys.pictures.gallery"), "MOST_KINDS", 2)
     sheet = gallery(deep, [18])
     left = len(deep.clusters(18)) - 2
     figure = draw_gallery(sheet)
