@@ -2,7 +2,7 @@
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const LEFT = 46, RIGHT = 14, TOP = 16, BOTTOM = 26;
-const DIGIT = 7.2; // pixels that a digit is wide
+const DIGIT = 8.4; // pixels that a digit or a minus is wide, on the generous side
 const FEWEST = 32; // steps that the axis holds from the beginning
 
 /** Return three to six round numbers within a range. */
@@ -22,11 +22,11 @@ function element(name, attributes, text = "") {
   return node;
 }
 
-/** Return a tick's value as text, short where it is tiny or huge. */
-function label(value) {
-  const far = value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5);
-  const text = far ? value.toExponential().replace("e+", "e") : String(value);
-  return text.replaceAll("-", "−");
+/** Return ticks as text, short where all are tiny or some are huge. */
+function labels(values) {
+  const largest = Math.max(...values.map(Math.abs)), far = largest < 1e-3 || largest >= 1e5;
+  const text = (v) => (v && far ? v.toExponential().replace("e+", "e") : String(v));
+  return values.map((value) => text(value).replaceAll("-", "−"));
 }
 
 /** Return what the axis of values spans: 0, all that was seen, and what a real image reaches. */
@@ -45,13 +45,13 @@ export function drawCurve(svg, histories, real) {
   const steps = Math.max(FEWEST, ...histories.map((history) => history.length - 1));
   const { low, high } = range(histories, real);
   const known = real !== null || histories.some((history) => history.length);
-  const marks = known ? ticks(low, high).map((value) => [value, label(value)]) : [[0, ""]];
-  const left = Math.max(LEFT, 12 + DIGIT * Math.max(...marks.map(([, text]) => text.length)));
+  const values = known ? ticks(low, high) : [0], texts = known ? labels(values) : [""];
+  const left = Math.max(LEFT, 12 + DIGIT * Math.max(...texts.map((text) => text.length)));
   const x = (t) => left + (t / steps) * (width - left - RIGHT);
   const y = (v) => height - BOTTOM - ((v - low) / (high - low)) * (height - TOP - BOTTOM);
   const parts = [];
-  for (const [value, text] of marks) {
-    const at = y(value);
+  for (const [i, text] of texts.entries()) {
+    const at = y(values[i]);
     parts.push(element("line", { class: "axis", x1: left, x2: width - RIGHT, y1: at, y2: at }));
     parts.push(element("text", { x: left - 8, y: at + 4, "text-anchor": "end" }, text));
   }
