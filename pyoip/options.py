@@ -298,10 +298,13 @@ def _array(path: Path) -> npt.NDArray[Any]:
 
 
 def _picture(path: Path, channels: int) -> npt.NDArray[Any]:
-    from PIL import Image
+    """Read a picture as people see it: turned as its camera says, white behind what is clear."""
+    from PIL import Image, ImageOps
 
     if channels not in (1, 3):
         raise ValueError(f"a picture has 1 or 3 channels, the network {channels}")
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32) / 255
+    with Image.open(path) as file:
+        upright = ImageOps.exif_transpose(file).convert("RGBA")
+    picture = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32) / 255
     return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)

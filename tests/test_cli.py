@@ -425,6 +425,21 @@ def test_start_images_from_pictures(tmp_path, channels):
         assert image[0, 0].tolist() == pytest.approx([76 / 255, 29 / 255])
 
 
+def test_pictures_are_read_as_people_see_them(tmp_path):
+    """Clear pixels are white, half clear ones half white; a camera's turn is followed."""
+    clear = np.array([[[0, 0, 0, 255], [0, 0, 0, 0], [0, 0, 0, 127]]], np.uint8)
+    Image.fromarray(clear, "RGBA").save(tmp_path / "clear.png")
+    read = start_from(tmp_path / "clear.png", (1, 1, 3))
+    np.testing.assert_allclose(read[0, 0], [0, 1, 0.5], atol=0.01)
+    turned = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the camera was held a quarter turn to the left
+    turned.save(tmp_path / "turned.png", exif=exif)
+    upright = start_from(tmp_path / "turned.png", (1, 3, 2))
+    expected = np.rot90(np.arange(6).reshape(2, 3) * 40, -1) / 255
+    np.testing.assert_allclose(upright[0], expected, atol=1e-6)
+
+
 def test_start_images_that_are_none(model, tmp_path):
     np.save("small.npy", np.ones((1, 8, 9)))
     np.save("words.npy", np.array(["a"]))

@@ -1,6 +1,7 @@
 // What can be chosen: the fields of the page, read as numbers and checked.
 
 const PACES = [2, 6, 15, 40, 100, Infinity]; // steps a second
+const MOST_LENGTH = 1000000;
 const MOST_SEED = 2n ** 64n - 1n;
 
 const $ = (id) => document.getElementById(id);
@@ -8,20 +9,27 @@ const $ = (id) => document.getElementById(id);
 /** Build a row of the table of length scales; return how to read it. */
 function scaleRow(scale, weight, number) {
   const width = Object.assign(document.createElement("input"), {
-    type: "number", min: 1, max: 1e6, step: "any", value: scale, required: true,
+    type: "number", min: 1, max: MOST_LENGTH, step: "any", value: scale, required: true,
   });
+  const most = weight > 2 || (weight && weight < 0.1) ? 2 * weight : 2;
   const share = Object.assign(document.createElement("input"), {
-    type: "range", min: 0, max: Math.max(2, weight), step: "any", value: weight,
+    type: "range", min: 0, max: most, step: most / 40, value: weight,
   });
+  let exact = weight; // as the page was exported, until the slider is moved
   const shown = document.createElement("output");
   width.setAttribute("aria-label", `Length ${number} in pixels`);
   share.setAttribute("aria-label", `Weight of length ${number}`);
-  share.addEventListener("change", () => (share.value = Math.round(share.value * 20) / 20));
-  const tell = () => (shown.value = (Math.round(share.value * 20) / 20).toFixed(2));
-  share.addEventListener("input", tell);
+  const tell = () => {
+    shown.value = exact && exact < 0.01 ? exact.toExponential(0) : exact.toFixed(2);
+    share.setAttribute("aria-valuetext", shown.value);
+  };
+  share.addEventListener("input", () => {
+    exact = share.valueAsNumber;
+    tell();
+  });
   tell();
   $("scales").append(width, share, shown);
-  return () => [width.valueAsNumber, Math.round(share.value * 20) / 20];
+  return () => [width, exact];
 }
 
 /** The fields; dispatches "target", "start", "pace" and "ascent" when they change. */
@@ -83,11 +91,14 @@ export class Controls extends EventTarget {
     $("map").max = layer.maps - 1;
     $("map").value = this.map;
     $("maps").textContent = `of 0 … ${layer.maps - 1}`;
+    const focused = document.activeElement;
     $("before").disabled = this.map === 0;
     $("after").disabled = this.map === layer.maps - 1;
+    if (focused.disabled) $("map").focus(); // the keyboard's place is not lost at the last map
     document.body.dataset.kind = this.kind;
     $("pace-text").textContent = this.pace < Infinity ? `${this.pace} steps a second` : "as it comes";
     $("step-text").textContent = `${this.stepSize} deviations`;
+    for (const id of ["pace", "step"]) $(id).setAttribute("aria-valuetext", $(`${id}-text`).textContent);
     const place = new URLSearchParams({ layer: layer.number, map: this.map });
     if (this.kind !== "image") place.set("seed", $("seed").value);
     if (this.kind === "number") place.set("index", $("index").value);
@@ -154,9 +165,10 @@ export class Controls extends EventTarget {
 
   /** Return the fluctuations. */
   get fluctuations() {
-    const rows = this.scales.map((read) => read()), scales = rows.map(([scale]) => scale);
-    const wrong = scales.find((scale) => !(scale >= 1 && scale <= 1e6));
-    if (wrong !== undefined) throw new Error(`length: ${wrong || "nothing"}; must be 1 pixel or more`);
+    const rows = this.scales.map((read) => read()), fields = rows.map(([field]) => field);
+    const wrong = fields.find((field) => !field.validity.valid);
+    if (wrong) throw new Error(`length: ${wrong.value || "nothing"}; must be 1 … ${MOST_LENGTH} pixels`);
+    const scales = fields.map((field) => field.valueAsNumber);
     const smoothing = this.whole("smoothing", "blurred");
     return { scales, weights: rows.map(([, weight]) => weight), smoothing };
   }

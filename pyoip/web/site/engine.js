@@ -24,17 +24,16 @@ export class Engine {
    * resolves to whether the job was stopped.
    */
   async climb(job, listen) {
-    await this.stop();
+    while (this.current) await this.stop();
     const { stopped } = await this.ask({ kind: "climb", job }, listen);
     return stopped;
   }
 
   /** Stop the job under way; resolves when it has. */
   async stop() {
-    while (this.current) {
-      this.worker.postMessage({ kind: "stop" });
-      await this.current.promise.catch(() => {});
-    }
+    if (!this.current) return;
+    this.worker.postMessage({ kind: "stop" });
+    await this.current.promise.catch(() => {});
   }
 
   /** Change the pace of the job under way, in steps a second. */

@@ -10,14 +10,19 @@ import { Tracks, ending } from "./tracks.js";
 
 const $ = (id) => document.getElementById(id);
 
+let fatal = ""; // why nothing can be climbed: stays on the page, whatever else there is to say
+
 function complain(message) {
-  $("notice").textContent = message;
-  $("notice").hidden = !message;
+  const text = message || fatal;
+  if ($("notice").textContent !== text) $("notice").textContent = text;
+  $("notice").hidden = !text;
 }
 
 function say(message) {
-  $("status").textContent = message;
+  if ($("status").textContent !== message) $("status").textContent = message;
 }
+
+const carriesFiles = ({ dataTransfer }) => dataTransfer.types.includes("Files");
 
 async function load() {
   const answer = await fetch("page.json").catch(() => null);
@@ -33,7 +38,8 @@ class Page {
     this.engine = null;
     this.running = null; // "one", "all" or null
     this.turn = 0; // counts jobs: what an earlier one still says is not heard
-    this.sheetTracks = null;
+    this.sheetTracks = null; // of the sheet that is shown
+    this.taken = null; // the last picture that was brought
     $("title").textContent = page.title;
     const { dataset, accuracy } = page;
     if (dataset && accuracy)
@@ -41,7 +47,10 @@ class Page {
     document.querySelector("main").hidden = false;
     this.controls = new Controls(page);
     this.stage = new Stage(page);
-    this.sheet = new Sheet(page, (map) => this.controls.choose(map));
+    this.sheet = new Sheet(page, (map) => {
+      this.controls.choose(map);
+      this.stage.reveal();
+    });
     this.listen();
     this.layerChanged();
   }
@@ -56,10 +65,17 @@ class Page {
     $("climb").addEventListener("click", () => (this.running === "one" ? this.stop() : this.climb()));
     $("all").addEventListener("click", () => (this.running === "all" ? this.stop() : this.climbAll()));
     $("reseed").addEventListener("click", () => this.reseed());
-    $("file").addEventListener("change", ({ target }) => this.take(target.files[0]));
+    $("file").addEventListener("change", async ({ target }) => {
+      await this.take(target.files[0]);
+      target.value = ""; // so that the same file may be chosen again
+    });
+    this.listenToDrops();
+  }
+
+  listenToDrops() {
     addEventListener("dragover", (event) => {
       event.preventDefault();
-      document.body.classList.add("dropping");
+      document.body.classList.toggle("dropping", carriesFiles(event));
     });
     addEventListener("dragleave", ({ relatedTarget }) => {
       if (!relatedTarget) document.body.classList.remove("dropping");
@@ -67,7 +83,8 @@ class Page {
     addEventListener("drop", (event) => {
       event.preventDefault();
       document.body.classList.remove("dropping");
-      this.take(event.dataTransfer.files[0]);
+      if (carriesFiles(event)) this.take(event.dataTransfer.files[0]);
+      else complain("what was dropped is not a file: save the picture first, then drop its file");
     });
   }
 
@@ -117,20 +134,28 @@ class Page {
   /** Take a picture of the visitor's as the start. */
   async take(file) {
     if (!file) return;
-    await this.stop();
-    const { input_shape, constraint } = this.page;
+    this.taken = file;
     try {
-      const image = await readPicture(file, input_shape).catch(() => {
-        throw new Error(`${file.name}: is not a picture that this browser can read`);
-      });
-      if (constraint.kind === "standardize" && image.every((value) => value === image[0]))
-        throw new Error(`${file.name}: is of one grey value; a start must vary`);
-      this.controls.own = { name: file.name, image: constrain(image, constraint) };
+      const image = await this.ownStart(file);
+      if (this.taken !== file) return; // another one came while this one was read
+      await this.stop();
+      this.controls.own = { name: file.name, image };
       this.controls.kind = "image";
       this.preview();
     } catch (error) {
       complain(error.message);
     }
+  }
+
+  /** Return a picture file as a start image. */
+  async ownStart(file) {
+    const { input_shape, constraint } = this.page;
+    const image = await readPicture(file, input_shape).catch(() => {
+      throw new Error(`${file.name}: is not a picture that this browser can read`);
+    });
+    if (constraint.kind === "standardize" && image.every((value) => value === image[0]))
+      throw new Error(`${file.name}: is of one grey value; a start must vary`);
+    return constrain(image, constraint);
   }
 
   // --- the stage before a climb ----------------------------------------------------------------
@@ -150,7 +175,8 @@ class Page {
     try {
       const { layer, map, start } = this.controls, image = this.firstImage(start);
       const more = start.kind === "search" ? `, the first of ${start.candidates} candidates` : "";
-      this.stage.preview(image, this.captions()(start) + more, layer, map);
+      const caption = this.captions()(start) + more;
+      this.stage.preview(image, caption.replace(/^start/, "Start"), layer, map);
       complain("");
       if (this.engine) say("");
     } catch (error) {
@@ -162,7 +188,7 @@ class Page {
   captions() {
     const { kind, own } = this.controls, seed = this.controls.seedOrNull();
     if (kind === "image") return () => own.name;
-    return ({ index = 0 }) => `Start image ${index} of seed ${seed}`;
+    return ({ index = 0 }) => `start image ${index} of seed ${seed}`;
   }
 
   // --- climbing --------------------------------------------------------------------------------
@@ -195,27 +221,37 @@ class Page {
     const { layer } = this.controls, job = this.job([...Array(layer.maps).keys()]);
     if (!job) return;
     const tracks = new Tracks(this.captions());
-    await this.run("all", job, (rows, ended, total) => {
+    await this.run("all", job, (rows, total) => {
+      if (layer !== this.controls.layer) return; // the sheet is about to go
       if (this.sheetTracks !== tracks) this.sheet.begin(layer, "");
       this.sheetTracks = tracks;
-      const maps = tracks.take(rows);
+      const maps = tracks.take(rows), { map } = this.controls;
       for (const map of maps) this.sheet.update(map, tracks.of(map));
-      this.sheet.note(ended < total ? `${ended} of ${total} ascents have arrived` : this.summary(tracks));
-      if (ended === total) this.sheet.even();
-      if (maps.has(this.controls.map)) this.mapChanged();
+      this.sheet.note(this.account(tracks, layer, total));
+      if (tracks.arrived === total || tracks.interrupted) this.sheet.even();
+      if (maps.has(map)) this.mapChanged();
+      else if (!tracks.of(map).length) say("Waiting for its turn …");
     });
   }
 
   /** Show the ascents of a map on the stage. */
   show(tracks, layer, map) {
     const rows = tracks.of(map), [leader] = rows, { objective } = this.page.settings;
-    this.stage.show(rows, tracks.caption(leader), layer, map);
+    this.stage.show(rows, `Climbed from ${tracks.caption(leader)}`, layer, map);
     const arrived = rows.every(({ stop }) => stop !== null);
     say(arrived ? ending(leader, objective) : "Climbing …");
   }
 
-  summary(tracks) {
-    const { maps, real_maxima: real } = this.controls.layer, { objective } = this.page.settings;
+  /** Return how far the sheet is. */
+  account(tracks, layer, total) {
+    const { arrived, interrupted } = tracks;
+    if (arrived === total) return this.summary(tracks, layer);
+    if (interrupted) return `Stopped when ${arrived} of ${total} ascents had arrived.`;
+    return `${arrived} of ${total} ascents have arrived`;
+  }
+
+  summary(tracks, { maps, real_maxima: real }) {
+    const { objective } = this.page.settings;
     const best = Array.from({ length: maps }, (_, map) => tracks.of(map)[0][objective]);
     const awake = best.filter((value) => value > 0).length;
     const better = real && best.filter((value, map) => value > real[map]).length;
@@ -230,23 +266,30 @@ class Page {
   }
 
   async stop() {
-    if (this.running) await this.engine.stop();
+    if (!this.running) return;
+    say("Stopping …"); // it may take a while where a layer is being loaded
+    await this.engine.stop();
   }
 
-  /** Run a job in place of the one under way; a job that another has replaced is heard no more. */
+  /** Run a job in place of the one under way, whose last words are still heard. */
   async run(kind, job, listen) {
     const turn = ++this.turn;
     await this.stop();
     if (turn !== this.turn) return;
     this.begin(kind);
     say("Loading the layer …");
-    const hear = ({ rows, ended, total, done, of }) => {
-      if (turn !== this.turn) return;
-      if (rows) listen(rows, ended, total);
+    const hear = ({ rows, total, done, of }) => {
+      if (rows) listen(rows, total);
       else say(`Looking at ${done} of ${of} candidates …`);
     };
-    await this.engine.climb(job, hear).catch((error) => complain(error.message));
-    if (turn === this.turn) this.begin(null);
+    let rest = "Stopped before the first step.";
+    await this.engine.climb(job, hear).catch((error) => {
+      complain(error.message);
+      rest = "";
+    });
+    if (turn !== this.turn) return;
+    this.begin(null);
+    if ($("status").textContent.endsWith("…")) say(rest); // it promised something
   }
 }
 
@@ -254,6 +297,7 @@ try {
   const page = new Page(await load());
   await page.open();
 } catch (error) {
-  complain(error.message);
+  fatal = error.message;
+  complain("");
   say("");
 }

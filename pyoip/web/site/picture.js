@@ -1,6 +1,8 @@
 // How images are shown: pyoip's contrast rule, on a canvas with one pixel per pixel, which the
 // style sheet makes larger.
 
+import { fit } from "./resample.js";
+
 /** Return the value of rank `k` (from 0) of an array, which is partly sorted in place. */
 function ranked(values, k) {
   let low = 0, high = values.length - 1;
@@ -75,21 +77,14 @@ export function draw(canvas, image, shape, window = contrastWindow([image])) {
  */
 export async function readPicture(file, [channels, height, width]) {
   const picture = await createImageBitmap(file);
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "white"; // behind transparent drawings
-  context.fillRect(0, 0, width, height);
-  context.imageSmoothingQuality = "high";
-  const zoom = Math.max(width / picture.width, height / picture.height);
-  const [wide, high] = [picture.width * zoom, picture.height * zoom];
-  context.drawImage(picture, (width - wide) / 2, (height - high) / 2, wide, high);
-  const bytes = context.getImageData(0, 0, width, height).data, size = height * width;
+  const bytes = fit(picture, [height, width]), size = height * width;
+  picture.close();
   const image = new Float32Array(channels * size);
   for (let p = 0; p < size; p++) {
-    const [r, g, b] = bytes.subarray(4 * p, 4 * p + 3);
-    const grey = Math.round(0.299 * r + 0.587 * g + 0.114 * b) / 255;
+    const rgb = bytes.subarray(3 * p, 3 * p + 3), [r, g, b] = rgb;
+    const grey = (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16;
     for (let c = 0; c < channels; c++)
-      image[c * size + p] = channels === 3 ? [r, g, b][c] / 255 : grey;
+      image[c * size + p] = (channels === 3 ? rgb[c] : grey) / 255;
   }
   return image;
 }

@@ -35,6 +35,12 @@ export class Stage {
     drawCurve($("curve"), this.shown.histories, this.shown.real);
   }
 
+  /** Bring the picture into view where most of it is not. */
+  reveal() {
+    const { top, bottom } = $("picture").getBoundingClientRect();
+    if ((top + bottom) / 2 < 0) $("stage").scrollIntoView();
+  }
+
   /** Show a start image, before anything has climbed. */
   preview(image, caption, layer, map) {
     this.real = layer.real_maxima?.[map] ?? null;

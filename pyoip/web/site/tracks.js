@@ -23,6 +23,17 @@ export class Tracks {
     return new Set(rows.map(({ map }) => map));
   }
 
+  /** How many have come to an end of their own. */
+  get arrived() {
+    const own = ({ stop }) => stop !== null && stop !== "interrupted";
+    return [...this.rows.values()].filter(own).length;
+  }
+
+  /** Whether the visitor has stopped them. */
+  get interrupted() {
+    return [...this.rows.values()].some(({ stop }) => stop === "interrupted");
+  }
+
   /** Return the ascents of a map, the best of them first. */
   of(map) {
     return [...this.rows.values()].filter((row) => row.map === map).sort((a, b) => b.best - a.best);

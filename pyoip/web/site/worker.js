@@ -14,8 +14,29 @@ const sessions = new Map();
 
 // --- onnxruntime-web ---------------------------------------------------------------------------
 
+// Two modules of a few bytes: one has a vector in it, the other shared memory.
+const VECTOR = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15,
+  253, 98, 11,
+];
+const SHARED = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 5, 4, 1, 3, 1, 1, 10, 11, 1, 9, 0, 65,
+  0, 254, 16, 2, 0, 26, 11,
+];
+
+/** Return whether the browser runs what onnxruntime-web is built for. */
+function capable() {
+  const known = (module) => WebAssembly.validate(Uint8Array.from(module));
+  return typeof WebAssembly === "object" && known(VECTOR) && known(SHARED);
+}
+
 async function open(settings, base) {
   page = settings;
+  if (!capable())
+    throw new Error(
+      "this browser has no WebAssembly with SIMD and shared memory, or it is switched off: take " +
+        "Chrome or Edge 91, Firefox 89, Safari 16.4 or a later one",
+    );
   const script = new URL(page.runtime.script, base).href;
   try {
     ort = await import(script);
@@ -26,7 +47,7 @@ async function open(settings, base) {
     );
   }
   ort.env.wasm.numThreads = 1; // more would need headers that a plain file server does not send
-  ort.env.wasm.wasmPaths = { wasm: new URL(page.runtime.wasm, base).href };
+  ort.env.wasm.wasmBinary = await bytesOf(new URL(page.runtime.wasm, base).href);
   ort.env.logLevel = "error";
 }
 
@@ -40,10 +61,15 @@ function session(path) {
   return sessions.get(path);
 }
 
-async function create(url) {
+async function bytesOf(url) {
   const answer = await fetch(url).catch(() => ({ ok: false, status: "no answer" }));
-  if (!answer.ok) throw new Error(`${url} could not be loaded (${answer.status})`);
-  const bytes = new Uint8Array(await answer.arrayBuffer());
+  if (!answer.ok)
+    throw new Error(`${url} could not be loaded (${answer.status}): is the page there whole?`);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+async function create(url) {
+  const bytes = await bytesOf(url);
   try {
     return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   } catch (error) {
