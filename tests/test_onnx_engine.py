@@ -68,7 +68,9 @@ def test_ascents_end_as_the_definition_says(mnist: pyoip.Network) -> None:
 
 
 @needs_strangers
-@pytest.mark.parametrize(("name", "layer"), [("mnist", 3), ("residual_mnist", 9)])
+@pytest.mark.parametrize(
+    ("name", "layer"), [("mnist", 3), ("lenet5_mnist", 2), ("residual_mnist", 9)]
+)
 def test_bits_do_not_depend_on_the_batch(name: str, layer: int) -> None:
     network = pyoip.load(name if name == "mnist" else STRANGERS / f"{name}.onnx")
     engine = OnnxEngine(network, layer)

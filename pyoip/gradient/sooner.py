@@ -56,9 +56,12 @@ def _rises(graph: Graph, node: Node) -> bool:
     if node.op == "LeakyRelu":
         return float(node.attributes.get("alpha", 0.01)) >= 0
     varying = [name for name in node.inputs if name and name not in graph.constants]
-    if len(varying) != 1 or any(node.outputs[1:]):
+    if len(varying) != 1 or any(node.outputs[1:]) or node.op == "Cast":
         return False
-    changed = affine(node, graph, graph.shapes[varying[0]][1])
+    shape = graph.shapes.get(varying[0], ())
+    if shape != graph.shapes.get(node.outputs[0]):
+        return False
+    changed = affine(node, graph, shape[1])
     return changed is not None and bool((changed[0] > 0).all() and np.isfinite(changed).all())
 
 

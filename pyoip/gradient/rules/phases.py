@@ -77,7 +77,7 @@ def _reach(window: Window, pool: Window) -> Pair:
 
 def _moved(weights: Array, window: Window, pool: Window) -> Array:
     """Return the weights (rows · columns · maps, channels, h, w), moved to every place."""
-    maps, channels, high, wide = weights.shape
+    maps, channels = weights.shape[:2]
     (down, right), (tall, broad) = window.stride, window.dilation
     made = np.zeros((*pool.kernel, maps, channels, *_reach(window, pool)), np.float32)
     for row, column in np.ndindex(pool.kernel):
