@@ -20,12 +20,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 from operator_case import Array, Case, Truth, tied
+from pooled_cases import CONVOLVED, FUNCTIONS
 from problems import relative_error
 from spatial_cases import CONVOLUTIONS, MOVEMENT, POOLS
 
 import pyoip
 from pyoip.gradient.operators import OPERATORS
 from pyoip.gradient.step import gradient_model, locate
+from pyoip.gradient.tape import LANES
 
 # float32 beside float64, relative to the largest value; sums have up to a few hundred terms.
 TOLERANCE = 3e-6
@@ -854,6 +856,8 @@ CASES = [
         for change in (np.asarray, tied)
     ),
     *CONVOLUTIONS,
+    *CONVOLVED,
+    *FUNCTIONS,
     *POOLS,
     *MOVEMENT,
 ]
@@ -977,8 +981,21 @@ def _by_differences(case: Case, images: Array) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gradient(case: Case) -> None:
+    _check(case, _model(case))
+
+
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *CONVOLVED], ids=str)
+def test_gradient_in_the_form_for_wider_vectors(case: Case) -> None:
+    """Which takes convolutions apart by the places of windows and of blocks."""
+    _check(case, _model(case, lanes=64))
+
+
+def _model(case: Case, lanes: int = LANES) -> onnx.ModelProto:
+    return gradient_model(locate(_network(case), "end", lanes), "preactivation")
+
+
+def _check(case: Case, model: onnx.ModelProto) -> None:
     images = _images(case)
-    model = gradient_model(locate(_network(case), "end"), "preactivation")
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -989,6 +1006,32 @@ def test_gradient(case: Case) -> None:
     assert relative_error(values, true_values) < TOLERANCE
     assert relative_error(gradients, true_gradients) < TOLERANCE
     assert np.abs(true_gradients).max() > 0
+
+
+def _pooled_first(case: Case) -> bool:
+    """Tell whether the maximum is taken before all else that is written."""
+    ops = [node.op_type for node in _model(case).graph.node]
+    return ops[0] == "MaxPool"
+
+
+@pytest.mark.parametrize("case", [c for c in FUNCTIONS if c.change is not tied], ids=str)
+def test_only_what_never_falls_waits_for_its_maximum(case: Case) -> None:
+    falls = re.search(r"-0\.5>|Sub|Abs|Mul\(x|AveragePool", case.nodes)
+    by_position = case.constants.get("a", ()) == (2, 4, 6)
+    turned = np.min(case.constants.get("gain", 1)) < 0
+    assert _pooled_first(case) == (not falls and not by_position and not turned)
+
+
+def test_wide_vectors_hold_the_places_of_a_window() -> None:
+    """As long as the weights in between cost less than the channels that nobody needs."""
+    case = CONVOLVED[0]  # 3 maps of 2 x 3, for windows of 2 x 2: 12 maps of 3 x 4
+    pools = {
+        lanes: [node.op_type for node in _model(case, lanes).graph.node].count("MaxPool")
+        for lanes in (4, 8, 16)
+    }
+    assert pools[4] > 0
+    assert pools[8] > 0
+    assert pools[16] == 0
 
 
 _MIXES = "mixes the images of a batch"
