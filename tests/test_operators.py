@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 from operator_case import Array, Case, Truth, tied
 from problems import relative_error
+from resize_cases import RESIZED
 from spatial_cases import CONVOLUTIONS, MOVEMENT, POOLS
 
 import pyoip
@@ -856,6 +857,7 @@ CASES = [
     *CONVOLUTIONS,
     *POOLS,
     *MOVEMENT,
+    *RESIZED,
 ]
 
 

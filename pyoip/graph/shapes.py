@@ -304,21 +304,27 @@ def _depth_to_space(case: Case) -> list[Shape]:
 
 def _resize(case: Case) -> list[Shape]:
     late = case.node.op == "Resize" and case.node.opset >= 11
-    if (
-        "axes" in case.node.attributes
-        or case.get("keep_aspect_ratio_policy", "stretch") != "stretch"
-    ):
-        raise Unknown
-    if late and case.has_input(3):
-        sizes = case.numbers("sizes", 3)
-    else:
-        sizes = _scaled(case, 2 if late else 1)
-    if len(sizes) != len(case.shape):
+    rank = len(case.shape)
+    axes = case.axes(case.get("axes", None) or range(rank), rank)
+    by_size = late and case.has_input(3)
+    sizes = case.numbers("sizes", 3) if by_size else _scaled(case, 2 if late else 1, axes)
+    if len(sizes) != len(axes):
         raise NodeError(f"{len(sizes)} sizes for an input of shape {list(case.shape)}")
-    return [tuple(sizes)]
+    if by_size and case.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        sizes = _in_proportion(case, sizes, axes)
+    given = dict(zip(axes, sizes, strict=True))
+    return [tuple(given.get(axis, size) for axis, size in enumerate(case.shape))]
 
 
-def _scaled(case: Case, index: int) -> list[int]:
+def _in_proportion(case: Case, sizes: Sequence[int], axes: Sequence[int]) -> list[int]:
+    """Return the sizes that keep an image's proportions, as large or as small as was asked for."""
+    chosen = max if case.get("keep_aspect_ratio_policy", "stretch") == "not_smaller" else min
+    scale = chosen(n / case.shape[axis] for n, axis in zip(sizes, axes, strict=True))
+    return [math.floor(scale * case.shape[axis] + 0.5) for axis in axes]
+
+
+def _scaled(case: Case, index: int, axes: Sequence[int]) -> list[int]:
+    """Return the sizes that scales lead to, in float32 as runtimes compute them."""
     scales: Any = case.get("scales", [])
     if case.has_input(index):
         array = case.constants.get(case.node.inputs[index])
@@ -327,7 +333,8 @@ def _scaled(case: Case, index: int) -> list[int]:
         scales = array.ravel()[:_LONGEST].tolist()
     if any(not 0 < scale < 2**31 for scale in scales):
         raise NodeError(f"scales {scales}; each must be positive")
-    return [math.floor(size * scale) for size, scale in zip(case.shape, scales, strict=False)]
+    pairs = zip(axes, scales, strict=False)
+    return [int(np.float32(case.shape[axis]) * np.float32(scale)) for axis, scale in pairs]
 
 
 def _matmul(case: Case) -> list[Shape]:
