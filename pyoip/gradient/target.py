@@ -14,6 +14,7 @@ are computed and the one that counts is picked.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,18 +56,35 @@ class Folded:
 
 def gates(graph: Graph, reply: Response) -> bool:
     """Tell whether the activation function is 0, with derivative 0, wherever a map is silent."""
-    if len(reply.region) != 1:
-        return False
-    node = reply.region[0]
+    tensor, ends = reply.source, (-math.inf, 0.0)
+    for node in reply.region:
+        varying = [name for name in node.inputs if name and name not in graph.constants]
+        limits = _limits(graph, node)
+        if varying != [tensor] or limits is None:
+            return False
+        low, high = limits
+        ends = min(max(ends[0], low), high), min(max(ends[1], low), high)
+        tensor = node.outputs[0]
+    return ends == (0.0, 0.0)
+
+
+def _limits(graph: Graph, node: Node) -> tuple[float, float] | None:
+    """Return what a node cuts off values above nothing at, None for one that does other things."""
+    values = [graph.constants[name] for name in node.inputs if name in graph.constants]
     if node.op == "Clip":
-        low = graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-        return low is not None and float(low) == 0
+        given = [graph.constants.get(name) for name in (*node.inputs[1:3], "", "")[:2]]
+        low, high = (None if array is None else float(array) for array in given)
+        return -math.inf if low is None else low, math.inf if high is None else high
+    if node.op == "Max":
+        return max(float(array.max()) for array in values), math.inf
+    if node.op == "Min":
+        return -math.inf, min(float(array.min()) for array in values)
     if node.op == "PRelu":
-        slope = graph.constants.get(node.inputs[1])
-        return slope is not None and not slope.any()
+        return None if values[0].any() else (0.0, math.inf)
     if node.op == "ThresholdedRelu":
-        return float(node.attributes.get("alpha", 1.0)) >= 0
-    return node.op == "Relu" or (node.op == "LeakyRelu" and node.attributes.get("alpha", 0.01) == 0)
+        return (0.0, math.inf) if node.attributes.get("alpha", 1.0) >= 0 else None
+    flat = node.op == "LeakyRelu" and node.attributes.get("alpha", 0.01) == 0
+    return (0.0, math.inf) if flat or node.op == "Relu" else None
 
 
 def write_target(

@@ -70,14 +70,18 @@ POINTWISE = (
 """Operators whose result at a position depends on their inputs at this position only (for Concat,
 Split and LRN also on other channels there)."""
 
+PRODUCTS = _names("Gemm MatMul")
+"""Products of matrices, where a value of the result takes more than one step."""
+
 FOLDED = (
-    ARITHMETIC
-    | BROADCAST
+    BROADCAST
+    | SAME_SHAPE
+    | REDUCED
+    | PRODUCTS
     | _names("""
-    Cast CastLike Ceil Clip Concat ConstantOfShape DequantizeLinear Expand Flatten Floor Gather
-    Identity Not QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    Reshape Round Slice Split Squeeze Tile Transpose Unsqueeze
+    Concat ConstantOfShape Expand Flatten Gather Pad Range Reshape Slice Split Squeeze Tile
+    Transpose Unsqueeze
 """)
-)
+) - _names("Dropout")
 """Operators that are computed when all their inputs are constant: none can loop, and the size of
 each result is known before."""

@@ -259,6 +259,17 @@ def _filled(case: Case) -> list[Shape]:
     return [tuple(case.numbers("shape", 0))]
 
 
+def _counted(case: Case) -> list[Shape]:
+    """Return how many numbers a Range holds."""
+    ends = [case.constants.get(name) for name in case.node.inputs]
+    if any(array is None or array.size != 1 for array in ends):
+        raise Unknown
+    start, end, step = (array.item() for array in ends if array is not None)
+    if step == 0:
+        raise NodeError("a range by steps of 0")
+    return [(max(math.ceil((end - start) / step), 0),)]
+
+
 def _reduce(case: Case) -> list[Shape]:
     rank = len(case.shape)
     axes = case.axes(case.numbers("axes", 1), rank)
@@ -383,6 +394,7 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "LpPool": _pool,
     "MatMul": _matmul,
     "Pad": _pad,
+    "Range": _counted,
     "Reshape": _reshape,
     "Resize": _resize,
     "Slice": _slice,
