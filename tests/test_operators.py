@@ -108,6 +108,14 @@ def _with_zeros(x: Array) -> Array:
     return x
 
 
+def _rows_by_rows(x: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("bchi,bchj->bhij", x, x.tanh())
+
+
+def _rows_by_columns(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.tanh().transpose(2, 3)
+
+
 _MEAN = "s = ReduceMean <axes = [1]> (x)"
 _ROWS = "s = ReduceMean <axes = [2]> (x)"
 
@@ -854,6 +862,36 @@ CASES = [
         for attributes, shape, truth in MAX_POOLS
         for change in (np.asarray, tied)
     ),
+    *[
+        Case(
+            f'{nodes}; y = Einsum <equation = "{written}"> (x, {second})',
+            lambda x, *a, f=function: f(x, *a),
+            (2, 5, 6),
+            constants,
+            opset,
+        )
+        for nodes, written, second, function, constants, opset in (
+            ("t = Tanh(x)", "bchi,bchj->bhij", "t", _rows_by_rows, {}, 13),
+            ("t = Tanh(x)", " ... i j , ... k j -> ... i k", "t", _rows_by_columns, {}, 12),
+            ("t = Tanh(x)", "nchw,nchw->ncw", "t", lambda x: (x * x.tanh()).sum(2), {}, 18),
+            (
+                "t = Identity(x)",
+                "nchw,cd->ndhw",
+                "a",
+                lambda x, a: torch.einsum("nchw,cd->ndhw", x, a),
+                {"a": (2, 3)},
+                18,
+            ),
+            (
+                "t = Relu(x)",
+                "nchw,mc->nm",
+                "a",
+                lambda x, a: torch.einsum("nchw,mc->nm", x, a),
+                {"a": (3, 2)},
+                18,
+            ),
+        )
+    ],
     *CONVOLUTIONS,
     *POOLS,
     *MOVEMENT,
@@ -999,6 +1037,19 @@ _ROWS_DIFFER = "holds different numbers of rows for each image in its inputs"
 _PRODUCT = "is a product that mixes the images of a batch"
 
 REFUSED = [
+    ('y = Einsum <equation = "nchw->chw"> (x)', {}, 13, _PRODUCT),
+    (
+        's = MatMul(x, a); y = Einsum <equation = "ncww->nc"> (s)',
+        {"a": (6, 5)},
+        13,
+        "takes diagonals",
+    ),
+    (
+        't = Transpose <perm = [1, 0, 2, 3]> (x); y = Einsum <equation = "nchw,cmhw->nm"> (x, t)',
+        {},
+        13,
+        _PRODUCT,
+    ),
     ("y = ReduceMean(x)", {}, 18, _MIXES),
     ("y = ReduceMax <axes = [1, 0]> (x)", {}, 13, _MIXES),
     ("y = ReduceSum <keepdims = 0> (x, n)", {"n": np.array([-4])}, 18, _MIXES),

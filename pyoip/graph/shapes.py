@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .einsum import result_shape
 from .node import Node, NodeError, Shape
 from .ops import BROADCAST, REDUCED, SAME_SHAPE
 from .window import pool_slide, transposed
@@ -360,6 +361,10 @@ def _matmul(case: Case) -> list[Shape]:
     return [(*_join(left[:-2], right[:-2]), *ends)]
 
 
+def _einsum(case: Case) -> list[Shape]:
+    return [result_shape(str(case.get("equation", "")), case.shapes)]
+
+
 def _gemm(case: Case) -> list[Shape]:
     first, second = case.shapes[:2]
     if len(first) != 2 or len(second) != 2:
@@ -384,6 +389,7 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "ConvTranspose": _conv_transpose,
     "DepthToSpace": _depth_to_space,
     "Dropout": _same_each,
+    "Einsum": _einsum,
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
