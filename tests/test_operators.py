@@ -26,7 +26,7 @@ from spatial_cases import CONVOLUTIONS, MOVEMENT, POOLS
 
 import pyoip
 from pyoip.gradient.operators import OPERATORS
-from pyoip.gradient.step import gradient_model, locate
+from pyoip.gradient.step import gradient_model, locate, score_model
 
 # float32 beside float64, relative to the largest value; sums have up to a few hundred terms.
 TOLERANCE = 3e-6
@@ -1037,6 +1037,13 @@ _ROWS_DIFFER = "holds different numbers of rows for each image in its inputs"
 _PRODUCT = "is a product that mixes the images of a batch"
 
 REFUSED = [
+    (  # images inside an axis of rows, and in front of one
+        """f = Reshape(x, flat); t = Transpose <perm = [2, 0, 1]> (f); r = Reshape(t, long);
+        s = Reshape(x, long); y = Add(r, s)""",
+        {"flat": np.array([0, 2, -1]), "long": np.array([30, 2])},
+        18,
+        "holds the images in different orders in its inputs",
+    ),
     ('y = Einsum <equation = "nchw->chw"> (x)', {}, 13, _PRODUCT),
     (
         's = MatMul(x, a); y = Einsum <equation = "ncww->nc"> (s)',
@@ -1136,6 +1143,22 @@ def test_what_cannot_be_derived_is_refused(
     message = rf"^layer 1 \(end\): node 'y' \({op}\) {re.escape(why)}[^;\n]*; {path}"
     with pytest.raises(pyoip.UnsupportedOperator, match=message):
         gradient_model(locate(network, "end"), "preactivation")
+
+
+def test_a_layer_of_parts_of_an_image_is_refused() -> None:
+    """A convolution over windows of an image has more than one answer to it."""
+    nodes = "w = Reshape(x, parts); c = Conv(w, k); y = Reshape(c, whole)"
+    constants = {
+        "parts": np.array([2, 1, 5, 6]),
+        "whole": np.array([1, 2, 5, 6]),
+        "k": (1, 1, 1, 1),
+    }
+    network = _network(Case(nodes, lambda x, *_: x, constants=constants))
+    message = r"layer 1 .*'c' \(Conv\) takes 2 parts of each image.* -> Reshape 'w' -> Conv 'c'"
+    for build in (gradient_model, score_model):
+        with pytest.raises(pyoip.UnsupportedOperator, match=message):
+            build(locate(network, 1), "activation")
+    gradient_model(locate(network, 2), "activation")
 
 
 def test_every_operator_has_a_case() -> None:

@@ -25,7 +25,7 @@ from ..graph.affine import affine, spread
 from ..graph.node import Graph, Node, Pair, Shape, Window
 from ..graph.response import Response
 from ..settings import Objective
-from .derive import write_backward, write_forward
+from .derive import refused, write_backward, write_forward
 from .modern import needed
 from .rules.convolution import conv_back
 from .tape import Tape
@@ -134,6 +134,7 @@ def _one_map(
     source = conv.inputs[0]
     below = needed(tape.graph, [source])
     write_forward(tape, below, label)
+    _check_images(tape, conv, label)
     count, channels, high, wide = folded.weights.shape
     size, out = tape.shape(source)[2:], tape.shape(conv.outputs[0])[2:]
     shift = tape.emit("Gather", folded.shift.astype(np.float32), maps)
@@ -156,6 +157,16 @@ def _one_map(
     d = tape.like(d, source)
     gradient = write_backward(tape, below, {source: d}, tape.graph.image, label)
     return replace(measured, gradient=gradient)
+
+
+def _check_images(tape: Tape, conv: Node, label: str) -> None:
+    """Refuse a layer that has more than one answer to an image, as one of many windows has."""
+    source = conv.inputs[0]
+    if tape.batch.get(source) != 0:
+        raise refused(tape.graph, conv, label, "takes what is no axis of images for one")
+    if tape.shape(source)[0] != tape.images:
+        parts = tape.shape(source)[0] // tape.images
+        raise refused(tape.graph, conv, label, f"takes {parts} parts of each image, not the whole")
 
 
 def _sum_of_taps(tape: Tape, taps: str, window: Window, out: Pair) -> str:
@@ -221,7 +232,7 @@ class _Region:
         tensors = {reply.source, *(name for node in reply.region for name in node.outputs)}
         shapes = {name: shape for name in tensors if name}
         own = copy.copy(tape)
-        own.names, own.batch = {}, {}
+        own.names, own.batch, own.ahead = {}, {}, {}
         constants = dict(graph.constants)
         if maps is not None:
             for name in {name for node in reply.region for name in node.inputs}:
@@ -294,6 +305,7 @@ def _chosen(tape: Tape, values: str, mask: str) -> str:
 def write_maps(tape: Tape, reply: Response, label: str) -> tuple[str, str]:
     """Write all maps before and after their activation function; return both names."""
     write_forward(tape, needed(tape.graph, [reply.before]), label)
+    _check_images(tape, reply.conv, label)
     region = _Region(tape, reply, tape.shape(reply.before), None)
     z = tape.name(reply.before)
     region.tape.names[reply.source] = z
@@ -306,6 +318,7 @@ def _picked_map(
 ) -> Measured:
     nodes: Sequence[Node] = needed(tape.graph, [reply.before])
     write_forward(tape, nodes, label)
+    _check_images(tape, reply.conv, label)
     shape = tape.shape(reply.before)
     wanted = tape.emit("Reshape", maps, [-1, 1, 1, 1])
     numbers = np.arange(shape[1]).reshape(1, -1, 1, 1)
