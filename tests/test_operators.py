@@ -892,6 +892,12 @@ CASES = [
             ),
         )
     ],
+    Case(
+        "y = RMSNormalization <axis = 2, epsilon = 0.1> (x, a)",
+        lambda x, a: F.rms_norm(x, (5, 6), a, 0.1),
+        constants={"a": (5, 6)},
+        opset=23,
+    ),
     *CONVOLUTIONS,
     *POOLS,
     *MOVEMENT,

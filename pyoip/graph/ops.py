@@ -15,6 +15,7 @@ ACTIVATIONS = _names("""
 
 NORMALISATIONS = _names("""
     BatchNormalization GroupNormalization InstanceNormalization LRN LayerNormalization
+    RMSNormalization
 """)
 
 POOLS = _names("MaxPool AveragePool")
@@ -47,8 +48,10 @@ BROADCAST = _names("""
 """Operators between several tensors, position by position."""
 
 SAME_SHAPE = (ACTIVATIONS | NORMALISATIONS | PASSED | ARITHMETIC) - BROADCAST | _names("""
-    CastLike Ceil Cos CumSum DequantizeLinear Erf Floor Hardmax IsNaN LogSoftmax LpNormalization
-    MeanVarianceNormalization Not QuantizeLinear Reciprocal Round Sign Sin Softmax
+    Acos Acosh Asin Asinh Atan Atanh CastLike Ceil Cos Cosh CumSum DequantizeLinear Erf Floor
+    Hardmax IsInf IsNaN LogSoftmax LpNormalization MeanVarianceNormalization Not QuantizeLinear
+    Reciprocal
+    Round ScatterElements ScatterND Shrink Sign Sin Sinh Softmax Tan Trilu
 """)
 """Operators whose result has the shape of their first input."""
 

@@ -271,6 +271,27 @@ def _counted(case: Case) -> list[Shape]:
     return [(max(math.ceil((end - start) / step), 0),)]
 
 
+def _extreme(case: Case) -> list[Shape]:
+    """Return where an extreme lies along an axis."""
+    axis, shape = case.axis(case.get("axis", 0), len(case.shape)), case.shape
+    return [(*shape[:axis], *[1] * bool(case.get("keepdims", 1)), *shape[axis + 1 :])]
+
+
+def _top(case: Case) -> list[Shape]:
+    axis, count = case.axis(case.get("axis", -1), len(case.shape)), case.numbers("k", 1)
+    return [(*case.shape[:axis], *count[:1], *case.shape[axis + 1 :])] * 2
+
+
+def _indexed(case: Case) -> list[Shape]:
+    return [case.shapes[1]]
+
+
+def _sampled(case: Case) -> list[Shape]:
+    if len(case.shapes[1]) != len(case.shape):
+        raise NodeError(f"a grid of shape {list(case.shapes[1])} for shape {list(case.shape)}")
+    return [(*case.shape[:2], *case.shapes[1][1:-1])]
+
+
 def _reduce(case: Case) -> list[Shape]:
     rank = len(case.shape)
     axes = case.axes(case.numbers("axes", 1), rank)
@@ -383,6 +404,8 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     **dict.fromkeys(SAME_SHAPE, _same),
     **dict.fromkeys(BROADCAST, _broadcast),
     **dict.fromkeys(REDUCED, _reduce),
+    "ArgMax": _extreme,
+    "ArgMin": _extreme,
     "BatchNormalization": _normalise,
     "Concat": _concat,
     "ConstantOfShape": _filled,
@@ -393,10 +416,12 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherElements": _indexed,
     "Gemm": _gemm,
     "GlobalAveragePool": _pool_all,
     "GlobalLpPool": _pool_all,
     "GlobalMaxPool": _pool_all,
+    "GridSample": _sampled,
     "LpPool": _pool,
     "MatMul": _matmul,
     "Pad": _pad,
@@ -408,6 +433,7 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "Split": _split,
     "Squeeze": _squeeze,
     "Tile": _tile,
+    "TopK": _top,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Upsample": _resize,
