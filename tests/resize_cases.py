@@ -112,6 +112,13 @@ RESIZED = [
         shape=(2, 6, 8),
         constants=_scales(1, 1, 1.7, 0.6),
     ),
+    Case(  # centred where 1.6 times 4 is no whole number
+        'y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel_symmetric">'
+        " (x, , s)",
+        shape=(2, 4, 5),
+        constants=_scales(1, 1, 1.6, 1),
+        opset=19,
+    ),
     # some axes, in any order; in proportion
     Case(
         'y = Resize <mode = "linear", axes = [3, 2]> (x, , , s)',

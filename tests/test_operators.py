@@ -1042,7 +1042,27 @@ _OWN = "has a constant with a value of its own for each image of a batch"
 _ROWS_DIFFER = "holds different numbers of rows for each image in its inputs"
 _PRODUCT = "is a product that mixes the images of a batch"
 
+_RESIZE = 'y = Resize <coordinate_transformation_mode = "{}", mode = "{}"> (x, {}, s)'
+
 REFUSED = [
+    (
+        _RESIZE.format("half_pixel_symmetric", "nearest", ""),
+        {"s": np.array([1, 1, 1.5, 2], np.float32)},
+        19,
+        "resizes to nearest values by 'half_pixel_symmetric'",
+    ),
+    (
+        _RESIZE.format("tf_crop_and_resize", "linear", "r"),
+        {"s": np.array([1, 1, 1.5, 2], np.float32), "r": (8,)},
+        13,
+        "resizes by 'tf_crop_and_resize', which is not known here",
+    ),
+    (
+        'y = Resize <mode = "linear", axes = [0]> (x, , s)',
+        {"s": np.array([2], np.float32)},
+        18,
+        _MIXES,
+    ),
     (  # images inside an axis of rows, and in front of one
         """f = Reshape(x, flat); t = Transpose <perm = [2, 0, 1]> (f); r = Reshape(t, long);
         s = Reshape(x, long); y = Add(r, s)""",

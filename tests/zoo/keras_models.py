@@ -45,7 +45,7 @@ def unet() -> Any:
     image = keras.Input((16, 24, 1))
     a = kl.Conv2D(6, 3, padding="same", activation="relu")(image)
     b = kl.Conv2D(8, 3, padding="same", activation="relu")(kl.MaxPooling2D()(a))
-    c = kl.Conv2D(8, 3, dilation_rate=2, padding="same")(kl.AveragePooling2D(padding="same")(b))
+    c = kl.Conv2D(8, 3, dilation_rate=2, padding="same")(kl.AveragePooling2D(2, padding="same")(b))
     u = kl.UpSampling2D(2, interpolation="bilinear")(kl.LeakyReLU()(c))
     u = kl.Conv2D(6, 3, padding="same")(kl.Concatenate()([u, b]))
     u = kl.Activation("relu")(kl.LayerNormalization()(u))

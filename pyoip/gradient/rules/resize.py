@@ -47,6 +47,8 @@ def _resized(at: At) -> int:
     mode = at.get("coordinate_transformation_mode", "half_pixel")
     if mode not in _POSITIONS:
         raise Unfit(f"resizes by {mode!r}, which is not known here")
+    if mode == "half_pixel_symmetric" and at.get("mode", "nearest") == "nearest":
+        raise Unfit(f"resizes to nearest values by {mode!r}, whose ties are not told by its rule")
     if any(at.has(i) and at.constant(i) is None for i in (2, 3)):
         raise Unfit("resizes to a size that is not constant")
     return apart(at, list(_scales(at)))
