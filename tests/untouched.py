@@ -117,6 +117,7 @@ def line_error(network: pyoip.Network, number: int, images: Floats, tolerance: f
     end = (start + LONG * (images[1] - start)).astype(np.float32)
     maps = truth.run(np.stack([start, end]))[truth.after[number]]
     changes = np.subtract(*means(maps)[::-1])
+    assert maps.any(), "a layer that is 0 everywhere shows nothing"
     target = int(np.abs(changes).argmax())
     engine = OnnxEngine(network, number, threads=1)
     error = np.inf

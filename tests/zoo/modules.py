@@ -553,11 +553,11 @@ def odd_activations() -> nn.Module:
         *parts,
         nn.LogSigmoid(),
         nn.Conv2d(4, 4, 1),
-        nn.Tanhshrink(),
-        nn.Conv2d(4, 4, 1),
-        nn.Softshrink(0.1),
+        nn.Softshrink(0.01),
         nn.Conv2d(4, 4, 1),
         nn.RReLU(),
+        nn.Conv2d(4, 4, 1),
+        nn.Tanhshrink(),
     )
 
 
