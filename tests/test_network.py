@@ -602,12 +602,13 @@ def test_subgraph_behind_the_convolutions() -> None:
 def test_convolution_behind_a_subgraph_is_refused_by_name() -> None:
     branch = helper.make_graph([node("Abs", "x", "inner")], "branch", [], [value("inner", None)])
     nodes = [
+        node("ReduceMax", "x", "top", keepdims=0),
+        node("Cast", "top", "yes", to=TensorProto.BOOL),
         node("If", "yes", "image", then_branch=branch, else_branch=branch),
         node("Conv", "image w", "c"),
     ]
-    yes = numpy_helper.from_array(np.array(True), "yes")
     with pytest.raises(ModelError, match=r"not known, because of node 'image_node' \(If\)"):
-        load(build(nodes, [yes, weights("w", 2, 1, 3, 3)]))
+        load(build(nodes, [weights("w", 2, 1, 3, 3)]))
 
 
 def test_function_of_the_model_is_replaced() -> None:

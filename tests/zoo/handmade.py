@@ -186,6 +186,7 @@ def mxnet_names() -> Made:
     net.conv("conv2", 8, 4, 1, 1)
     net.conv("conv3", 6, 8, 3, 3)
     net.norm("bn0", 8)
+    net.put("conv1_b", net.rng.uniform(4, 6, 4))
     net.put("slope", net.rng.uniform(0.1, 0.4, (8, 1, 1)))
     net.add("""conv0_fwd = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], dilations = [1, 1]>
         (data, conv0_w);
