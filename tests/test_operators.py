@@ -22,11 +22,12 @@ from onnx.reference import ReferenceEvaluator
 from operator_case import Array, Case, Truth, tied
 from pooled_cases import CONVOLVED, FUNCTIONS
 from problems import relative_error
+from resize_cases import RESIZED
 from spatial_cases import CONVOLUTIONS, MOVEMENT, POOLS
 
 import pyoip
 from pyoip.gradient.operators import OPERATORS
-from pyoip.gradient.step import gradient_model, locate
+from pyoip.gradient.step import gradient_model, locate, score_model
 from pyoip.gradient.tape import LANES
 
 # float32 beside float64, relative to the largest value; sums have up to a few hundred terms.
@@ -107,6 +108,14 @@ def _with_zeros(x: Array) -> Array:
     x[..., 3, 3:] = 0
     x[..., 5] = 0
     return x
+
+
+def _rows_by_rows(x: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("bchi,bchj->bhij", x, x.tanh())
+
+
+def _rows_by_columns(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.tanh().transpose(2, 3)
 
 
 _MEAN = "s = ReduceMean <axes = [1]> (x)"
@@ -855,11 +864,48 @@ CASES = [
         for attributes, shape, truth in MAX_POOLS
         for change in (np.asarray, tied)
     ),
+    *[
+        Case(
+            f'{nodes}; y = Einsum <equation = "{written}"> (x, {second})',
+            lambda x, *a, f=function: f(x, *a),
+            (2, 5, 6),
+            constants,
+            opset,
+        )
+        for nodes, written, second, function, constants, opset in (
+            ("t = Tanh(x)", "bchi,bchj->bhij", "t", _rows_by_rows, {}, 13),
+            ("t = Tanh(x)", " ... i j , ... k j -> ... i k", "t", _rows_by_columns, {}, 12),
+            ("t = Tanh(x)", "nchw,nchw->ncw", "t", lambda x: (x * x.tanh()).sum(2), {}, 18),
+            (
+                "t = Identity(x)",
+                "nchw,cd->ndhw",
+                "a",
+                lambda x, a: torch.einsum("nchw,cd->ndhw", x, a),
+                {"a": (2, 3)},
+                18,
+            ),
+            (
+                "t = Relu(x)",
+                "nchw,mc->nm",
+                "a",
+                lambda x, a: torch.einsum("nchw,mc->nm", x, a),
+                {"a": (3, 2)},
+                18,
+            ),
+        )
+    ],
+    Case(
+        "y = RMSNormalization <axis = 2, epsilon = 0.1> (x, a)",
+        lambda x, a: F.rms_norm(x, (5, 6), a, 0.1),
+        constants={"a": (5, 6)},
+        opset=23,
+    ),
     *CONVOLUTIONS,
     *CONVOLVED,
     *FUNCTIONS,
     *POOLS,
     *MOVEMENT,
+    *RESIZED,
 ]
 
 
@@ -1039,7 +1085,47 @@ _OWN = "has a constant with a value of its own for each image of a batch"
 _ROWS_DIFFER = "holds different numbers of rows for each image in its inputs"
 _PRODUCT = "is a product that mixes the images of a batch"
 
+_RESIZE = 'y = Resize <coordinate_transformation_mode = "{}", mode = "{}"> (x, {}, s)'
+
 REFUSED = [
+    (
+        _RESIZE.format("half_pixel_symmetric", "nearest", ""),
+        {"s": np.array([1, 1, 1.5, 2], np.float32)},
+        19,
+        "resizes to nearest values by 'half_pixel_symmetric'",
+    ),
+    (
+        _RESIZE.format("tf_crop_and_resize", "linear", "r"),
+        {"s": np.array([1, 1, 1.5, 2], np.float32), "r": (8,)},
+        13,
+        "resizes by 'tf_crop_and_resize', which is not known here",
+    ),
+    (
+        'y = Resize <mode = "linear", axes = [0]> (x, , s)',
+        {"s": np.array([2], np.float32)},
+        18,
+        _MIXES,
+    ),
+    (  # images inside an axis of rows, and in front of one
+        """f = Reshape(x, flat); t = Transpose <perm = [2, 0, 1]> (f); r = Reshape(t, long);
+        s = Reshape(x, long); y = Add(r, s)""",
+        {"flat": np.array([0, 2, -1]), "long": np.array([30, 2])},
+        18,
+        "holds the images in different orders in its inputs",
+    ),
+    ('y = Einsum <equation = "nchw->chw"> (x)', {}, 13, _PRODUCT),
+    (
+        's = MatMul(x, a); y = Einsum <equation = "ncww->nc"> (s)',
+        {"a": (6, 5)},
+        13,
+        "takes diagonals",
+    ),
+    (
+        't = Transpose <perm = [1, 0, 2, 3]> (x); y = Einsum <equation = "nchw,cmhw->nm"> (x, t)',
+        {},
+        13,
+        _PRODUCT,
+    ),
     ("y = ReduceMean(x)", {}, 18, _MIXES),
     ("y = ReduceMax <axes = [1, 0]> (x)", {}, 13, _MIXES),
     ("y = ReduceSum <keepdims = 0> (x, n)", {"n": np.array([-4])}, 18, _MIXES),
@@ -1126,6 +1212,22 @@ def test_what_cannot_be_derived_is_refused(
     message = rf"^layer 1 \(end\): node 'y' \({op}\) {re.escape(why)}[^;\n]*; {path}"
     with pytest.raises(pyoip.UnsupportedOperator, match=message):
         gradient_model(locate(network, "end"), "preactivation")
+
+
+def test_a_layer_of_parts_of_an_image_is_refused() -> None:
+    """A convolution over windows of an image has more than one answer to it."""
+    nodes = "w = Reshape(x, parts); c = Conv(w, k); y = Reshape(c, whole)"
+    constants = {
+        "parts": np.array([2, 1, 5, 6]),
+        "whole": np.array([1, 2, 5, 6]),
+        "k": (1, 1, 1, 1),
+    }
+    network = _network(Case(nodes, lambda x, *_: x, constants=constants))
+    message = r"layer 1 .*'c' \(Conv\) takes 2 parts of each image.* -> Reshape 'w' -> Conv 'c'"
+    for build in (gradient_model, score_model):
+        with pytest.raises(pyoip.UnsupportedOperator, match=message):
+            build(locate(network, 1), "activation")
+    gradient_model(locate(network, 2), "activation")
 
 
 def test_every_operator_has_a_case() -> None:

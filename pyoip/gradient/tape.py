@@ -3,9 +3,11 @@
 Every tensor of the network has its name in the written graph in `Tape.names`; what is written
 besides gets names of its own. Shapes are those of the network as it was loaded, with its own
 batch of `Tape.images`; `Tape.batch` tells along which axis the images of a tensor lie, and nothing
-that is written depends on how many there are. `Tape.kept` holds, under the name of a result, what
-else its node has written for its gradient. `Tape.silent` names gradients that are 0 already
-wherever the value that they are by is not above 0, so that a ReLU need not mask them again.
+that is written depends on how many there are. `Tape.ahead` counts what lies along that axis before
+the images, where it is more than one: L in a tensor (L · N, C). `Tape.kept` holds, under the name
+of a result, what else its node has written for its gradient. `Tape.silent` names gradients that
+are 0 already wherever the value that they are by is not above 0, so that a ReLU need not mask them
+again.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class Tape:
         self.silent: set[str] = set()
         self.kept: dict[str, list[list[str]]] = {}
         self.batch: dict[str, int] = {graph.image: graph.layout.index("N")}
+        self.ahead: dict[str, int] = {}
         self.images = graph.shapes[graph.image][self.batch[graph.image]]
         self._shared: dict[tuple[str, Shape, bytes], str] = {}
         self._counts: dict[str, int] = {}
