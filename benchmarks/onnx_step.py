@@ -28,6 +28,7 @@ from peers.torch_graph import TorchGraph
 from timing import Rate, best_of, interleaved, stepping
 
 import pyoip
+from pyoip.engines.onnx import lanes
 from pyoip.gradient import gradient_model, locate
 
 # float32 beside float64, relative to the largest value; a flipped decision at a near-tie of a
@@ -58,7 +59,8 @@ def compare(network: pyoip.Network, layer: int, batch: int, repeats: int) -> dic
     """Verify, then time, one layer; return the figures in images per second."""
     images = pyoip.start_images(batch, network.input_shape)
     maps = np.arange(batch) % network.layers[layer - 1].maps
-    session = _session(gradient_model(locate(network, layer), "activation").SerializeToString())
+    place = locate(network, layer, lanes())  # as the engine does
+    session = _session(gradient_model(place, "activation").SerializeToString())
     feeds = {"image": images, "map": maps}
     peers = _peers(network, layer, images, maps)
     error = _verified(session.run(None, feeds)[2], peers["contiguous"].double(), images, maps)

@@ -38,3 +38,8 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.nodes} @{self.opset}{' ties' * (self.change is tied)}"
+
+
+def positive(*shape: int) -> Array:
+    """Constants that may stand below a fraction or under a root."""
+    return np.random.default_rng(3).uniform(0.5, 2, shape).astype(np.float32)

@@ -501,4 +501,21 @@ MOVEMENT: list[Case] = [
         lambda x: x.reshape(1, 3, 2, 2, 3, 2).permute(0, 3, 5, 1, 2, 4).reshape(1, 12, 2, 3),
         shape=(3, 4, 6),
     ),
+    Case(  # positions come first and images second, and both become one axis, as in attention
+        """f = Reshape(x, flat); t = Transpose <perm = [2, 0, 1]> (f); r = Reshape(t, long);
+        g = Gemm(r, a, b); s = Tanh(g); l = LayerNormalization(s, c); m = MatMul(l, d);
+        back = Reshape(m, apart); y = Transpose <perm = [1, 2, 0]> (back)""",
+        lambda x, flat, long, apart, a, b, c, d: (
+            (F.layer_norm((x.flatten(2).mT @ a + b).tanh(), (4,)) * c @ d).mT
+        ),
+        constants={
+            "flat": ints(0, 2, -1),
+            "long": ints(30, 2),
+            "apart": ints(30, -1, 3),
+            "a": (2, 4),
+            "b": (4,),
+            "c": (4,),
+            "d": (4, 3),
+        },
+    ),
 ]

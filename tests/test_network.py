@@ -478,13 +478,23 @@ _NODES = [
     (10, node("Resize", "x scales", "z")),
     (13, node("Resize", "x - scales", "z")),
     (13, node("Resize", "x - - sizes", "z")),
+    (18, node("Resize", "x - - two_four", "z", axes=[3, -2])),
     (13, node("MatMul", "x y8", "z")),
+    (13, node("Einsum", "x y", "z", equation="n...hw, ...hk -> nk...")),
+    (13, helper.make_node("TopK", ["x", "last_one"], ["z", "z2"], axis=-2)),
+    (13, node("ArgMax", "x", "z", axis=2)),
+    (13, node("ArgMin", "x", "z", axis=-1, keepdims=0)),
+    (13, node("GatherElements", "x eight", "z", axis=3)),
+    (20, node("GridSample", "x grid", "z")),
     (13, node("BatchNormalization", "x four four four four", "z")),
     (13, node("Softmax", "x", "z")),
 ]
 _CONSTANTS = {
     "yes": np.array(True),
     "zero": np.array([0]),
+    "last_one": np.array([1]),
+    "eight": np.zeros((2, 4, 6, 3), np.int64),
+    "grid": np.zeros((2, 5, 7, 2), np.float32),
     "two_four": np.array([2, 4]),
     "ends0": np.array([-1]),
     "starts0": np.array([-100]),
@@ -507,7 +517,7 @@ def test_shape_rules_are_those_of_onnxruntime(opset: int, item: onnx.NodeProto) 
     shapes = {"x": (2, 4, 6, 8), "y": (4, 6, 1)}
     tensors = [numpy_helper.from_array(array, name) for name, array in _CONSTANTS.items()]
     inputs = [value(name, shape) for name, shape in shapes.items()]
-    outputs = [value(name, None) for name in item.output]
+    outputs = [onnx.ValueInfoProto(name=name) for name in item.output]
     graph = helper.make_graph([item], "one", inputs, outputs, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -592,12 +602,13 @@ def test_subgraph_behind_the_convolutions() -> None:
 def test_convolution_behind_a_subgraph_is_refused_by_name() -> None:
     branch = helper.make_graph([node("Abs", "x", "inner")], "branch", [], [value("inner", None)])
     nodes = [
+        node("ReduceMax", "x", "top", keepdims=0),
+        node("Cast", "top", "yes", to=TensorProto.BOOL),
         node("If", "yes", "image", then_branch=branch, else_branch=branch),
         node("Conv", "image w", "c"),
     ]
-    yes = numpy_helper.from_array(np.array(True), "yes")
     with pytest.raises(ModelError, match=r"not known, because of node 'image_node' \(If\)"):
-        load(build(nodes, [yes, weights("w", 2, 1, 3, 3)]))
+        load(build(nodes, [weights("w", 2, 1, 3, 3)]))
 
 
 def test_function_of_the_model_is_replaced() -> None:

@@ -16,7 +16,7 @@ from problems import SETTINGS, TOLERANCE, as_model, errors_of, problem, relative
 
 import pyoip
 from pyoip import engines, reference
-from pyoip.engines.onnx import OnnxEngine, provider_named
+from pyoip.engines.onnx import OnnxEngine, lanes, provider_named
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.settings import Constraint, Settings
 from pyoip.stack import build_stack
@@ -68,7 +68,9 @@ def test_ascents_end_as_the_definition_says(mnist: pyoip.Network) -> None:
 
 
 @needs_strangers
-@pytest.mark.parametrize(("name", "layer"), [("mnist", 3), ("residual_mnist", 9)])
+@pytest.mark.parametrize(
+    ("name", "layer"), [("mnist", 3), ("lenet5_mnist", 2), ("residual_mnist", 9)]
+)
 def test_bits_do_not_depend_on_the_batch(name: str, layer: int) -> None:
     network = pyoip.load(name if name == "mnist" else STRANGERS / f"{name}.onnx")
     engine = OnnxEngine(network, layer)
@@ -123,6 +125,19 @@ def test_provider_is_named_and_missing_ones_are() -> None:
         engines.for_layer("onnx:rocm", network, 1)
     with pytest.raises(pyoip.InvalidArgument, match=r"engine='cpu:cuda': must be one of 'auto'"):
         engines.for_layer("cpu:cuda", network, 1)
+
+
+def test_graphs_are_shaped_for_the_processor_that_runs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for sets, width in ((["avx512", "avx2", "baseline"], 16), (["avx2", "baseline"], 8)):
+        monkeypatch.setattr("pyoip._cpu.info", lambda sets=sets: {"instruction_sets": sets})
+        assert lanes() == width
+        assert OnnxEngine(pyoip.load("mnist"), 2, provider="cpu")._place.lanes == width
+        assert lanes("CUDAExecutionProvider") == 8
+    monkeypatch.undo()
+    monkeypatch.setenv("PYOIP_CPU_ISA", "mmx")  # a wish for the core alone
+    assert lanes() == 8
 
 
 @needs_strangers

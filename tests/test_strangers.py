@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from conftest import ROOT, STRANGERS, needs_strangers
 from problems import relative_error
+from untouched import LINES, Untouched, all_layers, line_error, means, some_layers
 
 import pyoip
 from pyoip.engines.onnx import OnnxEngine
-from pyoip.graph.response import response
 
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -61,22 +59,22 @@ def test_gradients_of_every_layer_are_those_of_torch(name: str) -> None:
 def test_scores_are_those_of_the_untouched_model(name: str) -> None:
     """ONNX Runtime's own forward pass, one image at a time, with the layers as extra outputs."""
     network = pyoip.load(STRANGERS / f"{name}.onnx")
-    model = network.original()
-    convs = [network.nodes[layer.node] for layer in network.layers]
-    ends = [response(network.graph, conv).before for conv in convs]
-    model.graph.output.extend(onnx.ValueInfoProto(name=end) for end in dict.fromkeys(ends))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    truth = Untouched(network, all_layers(network))
     images = pyoip.start_images(IMAGES, network.input_shape, seed=6)
-    for image in images:
-        given = image.transpose(1, 2, 0) if network.layout == "NHWC" else image
-        tensors = session.run(ends, {session.get_inputs()[0].name: given[None]})
-        for layer, tensor in zip(network.layers, tensors, strict=True):
-            found = OnnxEngine(network, layer.number).score(image[None], "preactivation")
-            assert relative_error(found[0], tensor[0].mean(axis=(1, 2))) < TOLERANCE, layer.name
+    tensors = truth.run(images)
+    for layer in network.layers:
+        found = OnnxEngine(network, layer.number).score(images, "preactivation")
+        exact = means(tensors[truth.before[layer.number]])
+        for one, other in zip(found, exact, strict=True):
+            assert relative_error(one, other) < TOLERANCE, layer.name
+
+
+@_each
+def test_gradients_add_up_to_what_the_untouched_model_does(name: str) -> None:
+    network = pyoip.load(STRANGERS / f"{name}.onnx")
+    images = pyoip.start_images(2, network.input_shape, seed=3)
+    for number in some_layers(network):
+        assert line_error(network, number, images, LINES) < LINES, number
 
 
 @_each

@@ -13,9 +13,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from .. import _cpu
 from ..errors import EngineUnavailable, UnsupportedLayer
 from ..fluctuations import default_threads
 from ..gradient import (
+    LANES,
     activation_model,
     ascent_model,
     gradient_model,
@@ -83,6 +85,15 @@ def provider_named(name: str | None) -> str:
     )
 
 
+def lanes(provider: str = PROVIDERS["cpu"]) -> int:
+    """Return how many channels a provider computes at once; for others than the CPU's a guess."""
+    try:
+        wide = "avx512" in _cpu.info()["instruction_sets"]
+    except ValueError:  # PYOIP_CPU_ISA names what is not there
+        wide = False
+    return 2 * LANES if wide and provider == PROVIDERS["cpu"] else LANES
+
+
 class Runner:
     """One derived graph in ONNX Runtime, its images kept where the provider computes."""
 
@@ -148,7 +159,7 @@ class OnnxEngine:
     ) -> None:
         self._provider = provider_named(provider)
         self._threads = default_threads(threads)
-        self._place = locate(network, layer)
+        self._place = locate(network, layer, lanes(self._provider))
         self._runners: dict[tuple[Any, ...], Runner] = {}
         self.name = f"onnx:{self._provider.removesuffix(_ENDING).lower()}"
         self.input_shape = network.input_shape

@@ -11,8 +11,10 @@ from .step import (
     selection_model,
     step_model,
 )
+from .tape import LANES
 
 __all__ = [
+    "LANES",
     "Place",
     "activation_model",
     "ascent_model",

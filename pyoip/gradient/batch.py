@@ -36,6 +36,14 @@ def aligned(at: At) -> int:
     return axis + len(at.out_shape())
 
 
+def ahead(at: At) -> int:
+    """Return what lies before the images along their axis, in which all inputs must agree."""
+    counts = {at.tape.ahead.get(n, 1) for i, n in enumerate(at.node.inputs) if at.wants(i)}
+    if len(counts) > 1:
+        raise Mixed("holds the images in different orders in its inputs")
+    return counts.pop()
+
+
 def leading(at: At) -> int:
     """Images must come first, as for convolutions and poolings, and all else be constant."""
     if at.batch() != 0:
@@ -52,20 +60,29 @@ def apart(at: At, axes: Sequence[int]) -> int:
     return at.batch()
 
 
-def moved(before: Shape, axis: int, after: Shape, images: int) -> int:
+def moved(before: Shape, axis: int, ahead: int, after: Shape, images: int) -> tuple[int, int]:
     """Return where the images lie after a reshape, which keeps the order of all values.
 
-    An axis of the result holds them if as many values lie before it as before `axis`, and if it
-    can be shared out among the network's own number of `images`; what belongs to an image may be
+    An axis of the result holds them if as many values lie before it as before the images, and if
+    it can be shared out among the network's own number of `images`; what belongs to an image may be
     split or joined. Of several such axes, as in (1, 1, 8), one that holds nothing else is taken.
+    Where none begins with them, or only the last, where features are, one may hold them all the
+    same: (L, N, C) becomes (L · N, C).
+
+    Returns
+    -------
+    axis, ahead : int
+        `ahead` counts what lies along the axis before the images: L in the example, else 1.
     """
-    first = math.prod(before[:axis])
-    found = [
-        place
-        for place in range(len(after))
-        if math.prod(after[:place]) == first and after[place] % images == 0
-    ]
+    first = math.prod(before[:axis]) * ahead
+    found = []
+    for place, size in enumerate(after):
+        inside, rest = divmod(first, math.prod(after[:place]) or 1)
+        if not rest and inside and size % (inside * images) == 0:
+            features = size != images and place == len(after) - 1 and axis < len(before) - 1
+            found.append((features, inside, size != images, place != axis, place))
     if not found:
         change = f"{list(before)} to {list(after)}"
         raise Mixed(f"reshapes {change}, which mixes the images of a batch")
-    return min(found, key=lambda place: (after[place] != images, place != axis))
+    _, inside, _, _, place = min(found)
+    return place, inside

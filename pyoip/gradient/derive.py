@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..errors import UnsupportedOperator
 from ..graph.node import Graph, Node
 from . import rules  # noqa: F401 - fills the table
+from .batch import ahead
 from .operators import OPERATORS, copied
 from .tape import At, Tape, Unfit
 
@@ -35,12 +36,15 @@ def write_forward(tape: Tape, nodes: Sequence[Node], label: str) -> None:
         if any(name and name not in tape.graph.shapes for name in node.outputs[:1]):
             raise refused(tape.graph, node, label, "has a result whose shape cannot be told")
         try:
+            inside = ahead(at)
             axis = known.batch(at)
             made = known.forward(at)
         except Unfit as problem:
             raise refused(tape.graph, node, label, str(problem)) from None
         if axis is not None:
             tape.batch.update({name: axis for name in node.outputs if name})
+            for name in node.outputs:
+                tape.ahead.setdefault(name, inside)
         tape.names.update(zip(node.outputs, made, strict=False))
 
 

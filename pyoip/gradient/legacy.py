@@ -1,6 +1,8 @@
-"""Operator set 6 in terms of 7, where operands came to be broadcast as NumPy does it.
+"""What onnx's converter of operator sets does not know, or leaves undone.
 
-onnx's converter knows this step for some operators only, and leaves weights without their type.
+Operator set 6 in terms of 7, where operands came to be broadcast as NumPy does it: the converter
+knows this step for some operators only, and leaves weights without their type. And how images
+were resized before set 11, where that came to be said by attributes, with other defaults.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+from onnx import ModelProto, helper
 
 from ..graph.node import Graph, Node, Shape
 
@@ -70,3 +74,23 @@ def _spread(
     axes: Mapping[str, Any] = {"axes": list(range(rank, rank + trailing))}
     nodes.append(Node("Unsqueeze", name, (second,), (name,), axes, 7))
     return name
+
+
+def keep_resizing(model: ModelProto, graph: Graph) -> None:
+    """Say in a converted model how the old operators of `graph` resized.
+
+    Positions were divided by the scale, and the nearest value was the one before, or, as runtimes
+    have it where an image shrinks, the one behind.
+    """
+    old = [node for node in graph.nodes if node.op in ("Upsample", "Resize")]
+    new = [proto for proto in model.graph.node if proto.op_type == "Resize"]
+    for node, proto in zip(old, new, strict=True):  # in the same order, but under new names
+        if node.opset > 10:
+            return
+        before, after = _shape(graph, node.inputs[0]), _shape(graph, node.outputs[0])
+        grown = any(n > m for m, n in zip(before, after, strict=True))
+        said = {"coordinate_transformation_mode": "asymmetric"}
+        said["nearest_mode"] = "floor" if grown else "ceil"
+        kept = [a for a in proto.attribute if a.name not in said]
+        del proto.attribute[:]
+        proto.attribute.extend([*kept, *(helper.make_attribute(k, v) for k, v in said.items())])

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from ..graph.build import build_graph
 from ..graph.node import Graph, Node, fail, plain
-from .legacy import to_seven
+from .legacy import keep_resizing, to_seven
 
 OPSET = 18
 """Operator set that is written: the oldest in which everything that is needed can be said."""
@@ -48,6 +48,7 @@ def modern(graph: Graph, source: str) -> Graph:
             was = model.opset_import[0].version
             problem = f"operator set {was} cannot be converted to {OPSET} ({plain(error)})"
             raise fail(source, problem, f"export it again with opset {OPSET}") from None
+        keep_resizing(model, graph)
     again = build_graph(model, source, None, None)
     return replace(again, layout=graph.layout, own_layout=graph.own_layout)
 

@@ -15,7 +15,8 @@ from ..graph.response import Response, response
 from ..settings import Constraint, Objective, Settings
 from . import update
 from .modern import OPSET, modern, needed
-from .tape import Tape, to_tensors
+from .sooner import pooled_sooner
+from .tape import LANES, Tape, to_tensors
 from .target import Measured, gates, write_maps, write_target
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Place:
         What it depends on.
     reply : Response
         Its maps before and after their activation function.
+    lanes : int
+        Channels that the runtime computes at once, for which the graphs are shaped.
     """
 
     network: Network
@@ -55,6 +58,7 @@ class Place:
     label: str
     graph: Graph
     reply: Response
+    lanes: int = LANES
 
     @property
     def saturates(self) -> bool:
@@ -84,7 +88,7 @@ class Place:
         return gates(self.graph, self.reply)
 
 
-def locate(network: Network, layer: int | str) -> Place:
+def locate(network: Network, layer: int | str, lanes: int = LANES) -> Place:
     """Return a layer ready to be derived from.
 
     Raises
@@ -96,10 +100,10 @@ def locate(network: Network, layer: int | str) -> Place:
     """
     target = network.layer(layer)
     output = network.nodes[target.node].outputs[0]
-    graph = modern(network.graph, network.source)
+    graph = pooled_sooner(modern(network.graph, network.source), output)
     conv = next(node for node in graph.nodes if output in node.outputs)
     label = f"layer {target.number} ({target.name})"
-    return Place(network, target.number, label, graph, response(graph, conv))
+    return Place(network, target.number, label, graph, response(graph, conv), lanes)
 
 
 def score_model(place: Place, objective: Objective) -> onnx.ModelProto:
@@ -252,7 +256,7 @@ def _merit(tape: Tape, place: Place, objective: Objective, found: Measured) -> s
 
 def _tape(place: Place, layout: str, image: str = "image") -> Tape:
     """Return a tape on which the network's image has its name."""
-    tape = Tape(place.graph)
+    tape = Tape(place.graph, place.lanes)
     if image == "image":
         tape.names[place.graph.image] = _in_layout(tape, image, layout, place.graph.layout)
     return tape

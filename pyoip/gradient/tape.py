@@ -3,8 +3,11 @@
 Every tensor of the network has its name in the written graph in `Tape.names`; what is written
 besides gets names of its own. Shapes are those of the network as it was loaded, with its own
 batch of `Tape.images`; `Tape.batch` tells along which axis the images of a tensor lie, and nothing
-that is written depends on how many there are. `Tape.silent` names gradients that are 0 already
-wherever the value that they are by is not above 0, so that a ReLU need not mask them again.
+that is written depends on how many there are. `Tape.ahead` counts what lies along that axis before
+the images, where it is more than one: L in a tensor (L · N, C). `Tape.kept` holds, under the name
+of a result, what else its node has written for its gradient. `Tape.silent` names gradients that
+are 0 already wherever the value that they are by is not above 0, so that a ReLU need not mask them
+again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from ..graph.node import Graph, Node, Shape
 
 Operand = str | float | int | Sequence[int] | np.ndarray[Any, Any]
 
+LANES = 8
+"""Channels that a runtime computes at once, needed or not, as many as float32 fit into 256 bits."""
+
 _VECTOR = 16
 """Floats in the longest vectors of a processor."""
 
@@ -29,13 +35,15 @@ _SHARED_BYTES = 4096
 class Tape:
     """Nodes and constants of a graph that grows from `graph`, whose image is called `image`."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, lanes: int = LANES) -> None:
+        self.graph, self.lanes = graph, lanes
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.names: dict[str, str] = {}
         self.silent: set[str] = set()
+        self.kept: dict[str, list[list[str]]] = {}
         self.batch: dict[str, int] = {graph.image: graph.layout.index("N")}
+        self.ahead: dict[str, int] = {}
         self.images = graph.shapes[graph.image][self.batch[graph.image]]
         self._shared: dict[tuple[str, Shape, bytes], str] = {}
         self._counts: dict[str, int] = {}

@@ -14,6 +14,7 @@ are computed and the one that counts is picked.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,7 @@ from ..graph.affine import affine, spread
 from ..graph.node import Graph, Node, Pair, Shape, Window
 from ..graph.response import Response
 from ..settings import Objective
-from .derive import write_backward, write_forward
+from .derive import refused, write_backward, write_forward
 from .modern import needed
 from .rules.convolution import conv_back
 from .tape import Tape
@@ -55,18 +56,35 @@ class Folded:
 
 def gates(graph: Graph, reply: Response) -> bool:
     """Tell whether the activation function is 0, with derivative 0, wherever a map is silent."""
-    if len(reply.region) != 1:
-        return False
-    node = reply.region[0]
+    tensor, ends = reply.source, (-math.inf, 0.0)
+    for node in reply.region:
+        varying = [name for name in node.inputs if name and name not in graph.constants]
+        limits = _limits(graph, node)
+        if varying != [tensor] or limits is None:
+            return False
+        low, high = limits
+        ends = min(max(ends[0], low), high), min(max(ends[1], low), high)
+        tensor = node.outputs[0]
+    return ends == (0.0, 0.0)
+
+
+def _limits(graph: Graph, node: Node) -> tuple[float, float] | None:
+    """Return what a node cuts off values above nothing at, None for one that does other things."""
+    values = [graph.constants[name] for name in node.inputs if name in graph.constants]
     if node.op == "Clip":
-        low = graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-        return low is not None and float(low) == 0
+        given = [graph.constants.get(name) for name in (*node.inputs[1:3], "", "")[:2]]
+        low, high = (None if array is None else float(array) for array in given)
+        return -math.inf if low is None else low, math.inf if high is None else high
+    if node.op == "Max":
+        return max(float(array.max()) for array in values), math.inf
+    if node.op == "Min":
+        return -math.inf, min(float(array.min()) for array in values)
     if node.op == "PRelu":
-        slope = graph.constants.get(node.inputs[1])
-        return slope is not None and not slope.any()
+        return None if values[0].any() else (0.0, math.inf)
     if node.op == "ThresholdedRelu":
-        return float(node.attributes.get("alpha", 1.0)) >= 0
-    return node.op == "Relu" or (node.op == "LeakyRelu" and node.attributes.get("alpha", 0.01) == 0)
+        return (0.0, math.inf) if node.attributes.get("alpha", 1.0) >= 0 else None
+    flat = node.op == "LeakyRelu" and node.attributes.get("alpha", 0.01) == 0
+    return (0.0, math.inf) if flat or node.op == "Relu" else None
 
 
 def write_target(
@@ -116,6 +134,7 @@ def _one_map(
     source = conv.inputs[0]
     below = needed(tape.graph, [source])
     write_forward(tape, below, label)
+    _check_images(tape, conv, label)
     count, channels, high, wide = folded.weights.shape
     size, out = tape.shape(source)[2:], tape.shape(conv.outputs[0])[2:]
     shift = tape.emit("Gather", folded.shift.astype(np.float32), maps)
@@ -138,6 +157,16 @@ def _one_map(
     d = tape.like(d, source)
     gradient = write_backward(tape, below, {source: d}, tape.graph.image, label)
     return replace(measured, gradient=gradient)
+
+
+def _check_images(tape: Tape, conv: Node, label: str) -> None:
+    """Refuse a layer that has more than one answer to an image, as one of many windows has."""
+    source = conv.inputs[0]
+    if tape.batch.get(source) != 0:
+        raise refused(tape.graph, conv, label, "takes what is no axis of images for one")
+    if tape.shape(source)[0] != tape.images:
+        parts = tape.shape(source)[0] // tape.images
+        raise refused(tape.graph, conv, label, f"takes {parts} parts of each image, not the whole")
 
 
 def _sum_of_taps(tape: Tape, taps: str, window: Window, out: Pair) -> str:
@@ -203,7 +232,7 @@ class _Region:
         tensors = {reply.source, *(name for node in reply.region for name in node.outputs)}
         shapes = {name: shape for name in tensors if name}
         own = copy.copy(tape)
-        own.names, own.batch = {}, {}
+        own.names, own.batch, own.ahead = {}, {}, {}
         constants = dict(graph.constants)
         if maps is not None:
             for name in {name for node in reply.region for name in node.inputs}:
@@ -276,6 +305,7 @@ def _chosen(tape: Tape, values: str, mask: str) -> str:
 def write_maps(tape: Tape, reply: Response, label: str) -> tuple[str, str]:
     """Write all maps before and after their activation function; return both names."""
     write_forward(tape, needed(tape.graph, [reply.before]), label)
+    _check_images(tape, reply.conv, label)
     region = _Region(tape, reply, tape.shape(reply.before), None)
     z = tape.name(reply.before)
     region.tape.names[reply.source] = z
@@ -288,6 +318,7 @@ def _picked_map(
 ) -> Measured:
     nodes: Sequence[Node] = needed(tape.graph, [reply.before])
     write_forward(tape, nodes, label)
+    _check_images(tape, reply.conv, label)
     shape = tape.shape(reply.before)
     wanted = tape.emit("Reshape", maps, [-1, 1, 1, 1])
     numbers = np.arange(shape[1]).reshape(1, -1, 1, 1)

@@ -24,7 +24,7 @@ from .file import (
     subgraphs,
     type_name,
 )
-from .functions import inline_functions
+from .functions import chosen_branch, inline_functions
 from .node import MAX_ELEMENTS, Graph, Node, Shape, fail, quote
 from .ops import AFTER_CONV, POINTWISE
 from .signal import WHOLE, as_image
@@ -61,7 +61,7 @@ def build_graph(
             values.visit(proto)
     layout = _layout(wanted, image, values.constants, source)
     values.shapes[image.name] = _image_shape(image, layout, input_shape, source)
-    nodes = [values.visit(proto) for proto in wanted]
+    nodes = [node for proto in wanted for node in _visited(proto, values, source)]
     return as_image(_tidy(nodes, values, image, layout))
 
 
@@ -75,6 +75,19 @@ def _read_weights(
         if array is not None:
             values.constants[tensor.name] = array
     return values
+
+
+def _visited(proto: NodeProto, values: Values, source: str) -> list[Node]:
+    """Return a node, or in place of an If that always goes one way what it does there."""
+    branch = chosen_branch(proto, values.constants)
+    if branch is None:
+        return [values.visit(proto)]
+    values.reader.measure(branch.initializer)
+    for tensor in branch.initializer:
+        array = values.reader.read(tensor, name_of(tensor))
+        if array is not None:
+            values.constants[tensor.name] = array
+    return [node for inner in branch.node for node in _visited(inner, values, source)]
 
 
 def _wanted(nodes: Sequence[NodeProto], source: str) -> list[NodeProto]:

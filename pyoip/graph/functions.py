@@ -1,11 +1,12 @@
-"""Functions that a model defines for itself, replaced by what they stand for."""
+"""Functions that a model defines for itself, and branches, replaced by what they stand for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import onnx.inliner
-from onnx import FunctionProto, ModelProto, NodeProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper
 
 from .file import subgraphs
 from .node import fail, plain, quote
@@ -77,3 +78,33 @@ def _all_nodes(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
 
 def _key(node: NodeProto) -> Key:
     return (node.domain, node.op_type, node.overload)
+
+
+def chosen_branch(node: NodeProto, constants: Mapping[str, Any]) -> GraphProto | None:
+    """Return the branch that an If with a constant condition takes, None for any other node.
+
+    It ends in the results of the If, and its own tensors have names of their own: the branches of
+    several nodes may use the same ones.
+    """
+    if node.op_type != "If" or not node.input or node.input[0] not in constants:
+        return None
+    taken = "then_branch" if constants[node.input[0]].any() else "else_branch"
+    branch = GraphProto()
+    branch.CopyFrom(next(a.g for a in node.attribute if a.name == taken))
+    inside = {tensor.name for tensor in branch.initializer}
+    inside.update(name for inner in branch.node for name in inner.output if name)
+    _rename(branch, {name: f"{node.output[0]}/{name}" for name in inside})
+    ends = zip(branch.output, node.output, strict=False)
+    branch.node.extend(helper.make_node("Identity", [a.name], [b]) for a, b in ends)
+    return branch
+
+
+def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Give tensors other names wherever they are used, in graphs inside this one as well."""
+    for tensor in (*graph.initializer, *graph.output):
+        tensor.name = names.get(tensor.name, tensor.name)
+    for node in graph.node:
+        for held in (node.input, node.output):
+            held[:] = [names.get(name, name) for name in held]
+        for inner in subgraphs(node):
+            _rename(inner, names)

@@ -15,6 +15,7 @@ ACTIVATIONS = _names("""
 
 NORMALISATIONS = _names("""
     BatchNormalization GroupNormalization InstanceNormalization LRN LayerNormalization
+    RMSNormalization
 """)
 
 POOLS = _names("MaxPool AveragePool")
@@ -47,8 +48,10 @@ BROADCAST = _names("""
 """Operators between several tensors, position by position."""
 
 SAME_SHAPE = (ACTIVATIONS | NORMALISATIONS | PASSED | ARITHMETIC) - BROADCAST | _names("""
-    CastLike Ceil Cos CumSum DequantizeLinear Erf Floor Hardmax IsNaN LogSoftmax LpNormalization
-    MeanVarianceNormalization Not QuantizeLinear Reciprocal Round Sign Sin Softmax
+    Acos Acosh Asin Asinh Atan Atanh CastLike Ceil Cos Cosh CumSum DequantizeLinear Erf Floor
+    Hardmax IsInf IsNaN LogSoftmax LpNormalization MeanVarianceNormalization Not QuantizeLinear
+    Reciprocal
+    Round ScatterElements ScatterND Shrink Sign Sin Sinh Softmax Tan Trilu
 """)
 """Operators whose result has the shape of their first input."""
 
@@ -70,14 +73,18 @@ POINTWISE = (
 """Operators whose result at a position depends on their inputs at this position only (for Concat,
 Split and LRN also on other channels there)."""
 
+PRODUCTS = _names("Gemm MatMul")
+"""Products of matrices, where a value of the result takes more than one step."""
+
 FOLDED = (
-    ARITHMETIC
-    | BROADCAST
+    BROADCAST
+    | SAME_SHAPE
+    | REDUCED
+    | PRODUCTS
     | _names("""
-    Cast CastLike Ceil Clip Concat ConstantOfShape DequantizeLinear Expand Flatten Floor Gather
-    Identity Not QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    Reshape Round Slice Split Squeeze Tile Transpose Unsqueeze
+    Concat ConstantOfShape Expand Flatten Gather Pad Range Reshape Slice Split Squeeze Tile
+    Transpose Unsqueeze
 """)
-)
+) - _names("Dropout")
 """Operators that are computed when all their inputs are constant: none can loop, and the size of
 each result is known before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .layers import consumers
@@ -53,17 +53,20 @@ def response(graph: Graph, conv: Node) -> Response:
     tensor = conv.outputs[0]
 
     def found(region: tuple[Node, ...] = (), source: str = "") -> Response:
+        if region:
+            region = (*region, *_following(graph, users, region[-1].outputs[0], _limits))
         after = region[-1].outputs[0] if region else tensor
         return Response(conv, tuple(chain), tensor, region, source or tensor, after)
 
     while len(users.get(tensor, [])) == 1:
         node = users[tensor][0]
-        if _activates(node, tensor):
+        if _activates(node, tensor, graph):
             return found((node,))
         if node.op == "MaxPool":
-            behind = [n for n in users.get(node.outputs[0], []) if _activates(n, node.outputs[0])]
+            top = node.outputs[0]
+            behind = [n for n in users.get(top, []) if _activates(n, top, graph)]
             risen = len(behind) == 1 and behind[0].op not in _FALLING
-            return found((behind[0],), node.outputs[0]) if risen else found()
+            return found((behind[0],), top) if risen else found()
         if not _continues(node, tensor, graph):
             return found()
         chain.append(node)
@@ -71,11 +74,14 @@ def response(graph: Graph, conv: Node) -> Response:
     region = _spelt_out(graph, users, tensor)
     if region:
         return found(region)
-    functions = [node for node in users.get(tensor, []) if _activates(node, tensor)]
+    functions = [node for node in users.get(tensor, []) if _activates(node, tensor, graph)]
     return found((functions[0],)) if len(functions) == 1 else found()
 
 
-def _activates(node: Node, tensor: str) -> bool:
+def _activates(node: Node, tensor: str, graph: Graph) -> bool:
+    if node.op in ("Max", "Min"):
+        others = [name for name in node.inputs if name != tensor]
+        return bool(others) and all(name in graph.constants for name in others)
     return node.op in ACTIVATIONS and node.inputs[0] == tensor
 
 
@@ -106,18 +112,32 @@ def _spelt_out(graph: Graph, users: Mapping[str, list[Node]], tensor: str) -> tu
             if not users.get(name) or any(user not in nodes for user in users[name])
         ]
         if waiting == [node.outputs[0]]:
-            return (*nodes, *_factors(graph, users, node.outputs[0]))
+            return (*nodes, *_following(graph, users, node.outputs[0], _scales))
     return ()
 
 
-def _factors(graph: Graph, users: Mapping[str, list[Node]], tensor: str) -> list[Node]:
+def _following(
+    graph: Graph,
+    users: Mapping[str, list[Node]],
+    tensor: str,
+    belongs: Callable[[Node], bool],
+) -> list[Node]:
+    """Return the nodes, one behind the other, that do no more than `belongs` to a function."""
     found: list[Node] = []
     while len(users.get(tensor, [])) == 1:
         node = users[tensor][0]
-        if node.op not in ("Mul", "Div") or not _continues(node, tensor, graph):
-            break
-        if any(graph.constants[n].size > 1 for n in node.inputs if n in graph.constants):
+        constants = [graph.constants.get(name) for name in node.inputs if name and name != tensor]
+        if not belongs(node) or any(array is None or array.size > 1 for array in constants):
             break
         found.append(node)
         tensor = node.outputs[0]
     return found
+
+
+def _scales(node: Node) -> bool:
+    return node.op in ("Mul", "Div")
+
+
+def _limits(node: Node) -> bool:
+    """Tell whether a function that has been found is cut off, as in min(max(x, 0), 6)."""
+    return node.op in ("Clip", "Max", "Min")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .einsum import result_shape
 from .node import Node, NodeError, Shape
 from .ops import BROADCAST, REDUCED, SAME_SHAPE
 from .window import pool_slide, transposed
@@ -259,6 +260,38 @@ def _filled(case: Case) -> list[Shape]:
     return [tuple(case.numbers("shape", 0))]
 
 
+def _counted(case: Case) -> list[Shape]:
+    """Return how many numbers a Range holds."""
+    ends = [case.constants.get(name) for name in case.node.inputs]
+    if any(array is None or array.size != 1 for array in ends):
+        raise Unknown
+    start, end, step = (array.item() for array in ends if array is not None)
+    if step == 0:
+        raise NodeError("a range by steps of 0")
+    return [(max(math.ceil((end - start) / step), 0),)]
+
+
+def _extreme(case: Case) -> list[Shape]:
+    """Return where an extreme lies along an axis."""
+    axis, shape = case.axis(case.get("axis", 0), len(case.shape)), case.shape
+    return [(*shape[:axis], *[1] * bool(case.get("keepdims", 1)), *shape[axis + 1 :])]
+
+
+def _top(case: Case) -> list[Shape]:
+    axis, count = case.axis(case.get("axis", -1), len(case.shape)), case.numbers("k", 1)
+    return [(*case.shape[:axis], *count[:1], *case.shape[axis + 1 :])] * 2
+
+
+def _indexed(case: Case) -> list[Shape]:
+    return [case.shapes[1]]
+
+
+def _sampled(case: Case) -> list[Shape]:
+    if len(case.shapes[1]) != len(case.shape):
+        raise NodeError(f"a grid of shape {list(case.shapes[1])} for shape {list(case.shape)}")
+    return [(*case.shape[:2], *case.shapes[1][1:-1])]
+
+
 def _reduce(case: Case) -> list[Shape]:
     rank = len(case.shape)
     axes = case.axes(case.numbers("axes", 1), rank)
@@ -304,21 +337,27 @@ def _depth_to_space(case: Case) -> list[Shape]:
 
 def _resize(case: Case) -> list[Shape]:
     late = case.node.op == "Resize" and case.node.opset >= 11
-    if (
-        "axes" in case.node.attributes
-        or case.get("keep_aspect_ratio_policy", "stretch") != "stretch"
-    ):
-        raise Unknown
-    if late and case.has_input(3):
-        sizes = case.numbers("sizes", 3)
-    else:
-        sizes = _scaled(case, 2 if late else 1)
-    if len(sizes) != len(case.shape):
+    rank = len(case.shape)
+    axes = case.axes(case.get("axes", None) or range(rank), rank)
+    by_size = late and case.has_input(3)
+    sizes = case.numbers("sizes", 3) if by_size else _scaled(case, 2 if late else 1, axes)
+    if len(sizes) != len(axes):
         raise NodeError(f"{len(sizes)} sizes for an input of shape {list(case.shape)}")
-    return [tuple(sizes)]
+    if by_size and case.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        sizes = _in_proportion(case, sizes, axes)
+    given = dict(zip(axes, sizes, strict=True))
+    return [tuple(given.get(axis, size) for axis, size in enumerate(case.shape))]
 
 
-def _scaled(case: Case, index: int) -> list[int]:
+def _in_proportion(case: Case, sizes: Sequence[int], axes: Sequence[int]) -> list[int]:
+    """Return the sizes that keep an image's proportions, as large or as small as was asked for."""
+    chosen = max if case.get("keep_aspect_ratio_policy", "stretch") == "not_smaller" else min
+    scale = chosen(n / case.shape[axis] for n, axis in zip(sizes, axes, strict=True))
+    return [math.floor(scale * case.shape[axis] + 0.5) for axis in axes]
+
+
+def _scaled(case: Case, index: int, axes: Sequence[int]) -> list[int]:
+    """Return the sizes that scales lead to, in float32 as runtimes compute them."""
     scales: Any = case.get("scales", [])
     if case.has_input(index):
         array = case.constants.get(case.node.inputs[index])
@@ -327,7 +366,8 @@ def _scaled(case: Case, index: int) -> list[int]:
         scales = array.ravel()[:_LONGEST].tolist()
     if any(not 0 < scale < 2**31 for scale in scales):
         raise NodeError(f"scales {scales}; each must be positive")
-    return [math.floor(size * scale) for size, scale in zip(case.shape, scales, strict=False)]
+    pairs = zip(axes, scales, strict=False)
+    return [int(np.float32(case.shape[axis]) * np.float32(scale)) for axis, scale in pairs]
 
 
 def _matmul(case: Case) -> list[Shape]:
@@ -340,6 +380,10 @@ def _matmul(case: Case) -> list[Shape]:
         raise NodeError(f"shapes {list(first)} and {list(second)} cannot be multiplied")
     ends = left[-2:-1] * (not row) + right[-1:] * (not column)
     return [(*_join(left[:-2], right[:-2]), *ends)]
+
+
+def _einsum(case: Case) -> list[Shape]:
+    return [result_shape(str(case.get("equation", "")), case.shapes)]
 
 
 def _gemm(case: Case) -> list[Shape]:
@@ -360,22 +404,28 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     **dict.fromkeys(SAME_SHAPE, _same),
     **dict.fromkeys(BROADCAST, _broadcast),
     **dict.fromkeys(REDUCED, _reduce),
+    "ArgMax": _extreme,
+    "ArgMin": _extreme,
     "BatchNormalization": _normalise,
     "Concat": _concat,
     "ConstantOfShape": _filled,
     "ConvTranspose": _conv_transpose,
     "DepthToSpace": _depth_to_space,
     "Dropout": _same_each,
+    "Einsum": _einsum,
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherElements": _indexed,
     "Gemm": _gemm,
     "GlobalAveragePool": _pool_all,
     "GlobalLpPool": _pool_all,
     "GlobalMaxPool": _pool_all,
+    "GridSample": _sampled,
     "LpPool": _pool,
     "MatMul": _matmul,
     "Pad": _pad,
+    "Range": _counted,
     "Reshape": _reshape,
     "Resize": _resize,
     "Slice": _slice,
@@ -383,6 +433,7 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "Split": _split,
     "Squeeze": _squeeze,
     "Tile": _tile,
+    "TopK": _top,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Upsample": _resize,

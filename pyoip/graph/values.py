@@ -13,7 +13,7 @@ from onnx import NodeProto, helper
 
 from .file import to_node
 from .node import MAX_ELEMENTS, Node, NodeError, Shape, Window, fail, plain, quote
-from .ops import FOLDED, POOLS, SHAPE_ONLY
+from .ops import FOLDED, POOLS, PRODUCTS, QUANTISED, SHAPE_ONLY
 from .shapes import result_shapes
 from .signal import raised, raised_window
 from .tensor import TensorReader
@@ -88,11 +88,19 @@ class Values:
         self._infer(node, least=0)
         if any(name not in self.shapes for name in node.outputs if name):
             return False
-        self.folded += sum(math.prod(self.shapes[name]) for name in node.outputs if name)
+        self.folded += self._effort(node, given)
         if self.folded > MAX_FOLDED:
             raise NodeError(f"constants of more than {MAX_FOLDED} values in all are to be computed")
         self._keep(node, self._compute(node, proto, given))
         return True
+
+    def _effort(self, node: Node, given: list[str]) -> int:
+        """Count the values to be computed, for a product at least what it multiplies."""
+        results = sum(math.prod(self.shapes[name]) for name in node.outputs if name)
+        if node.op not in PRODUCTS:
+            return results
+        # (m, k) by (k, n): the root of mk · kn · mn is mkn.
+        return math.isqrt(math.prod([results, *(self.constants[n].size for n in given[:2])]))
 
     def _constant(self, node: Node, proto: NodeProto) -> np.ndarray[Any, Any] | None:
         for attribute in proto.attribute:
@@ -110,7 +118,10 @@ class Values:
         from onnx.reference import ReferenceEvaluator  # only few models need it
 
         feeds = {name: self.constants[name] for name in given}
-        model = _single(proto, feeds, self.versions[""])
+        opset = self.versions[""]
+        if node.op in QUANTISED:  # which the library knows as of set 19; no meaning has changed
+            opset = max(opset, 19)
+        model = _single(proto, feeds, opset)
         try:
             with np.errstate(all="ignore"):
                 results = ReferenceEvaluator(model).run(None, feeds)

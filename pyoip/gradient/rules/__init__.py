@@ -16,6 +16,7 @@ from . import (
     pooling,
     quantisation,
     reduction,
+    resize,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "pooling",
     "quantisation",
     "reduction",
+    "resize",
 ]

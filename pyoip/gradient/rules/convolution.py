@@ -27,9 +27,6 @@ from .weave import to_space
 
 Array = np.ndarray[Any, Any]
 
-_LANES = 8
-"""Channels that are computed at once, as many as float32 fit into 256 bits."""
-
 _MOST_CHANNELS = 32
 """Blocks beyond the stride are tried up to so many channels."""
 
@@ -114,7 +111,7 @@ def conv_back(tape: Tape, dz: str, weights: Array, window: Window, size: Pair, o
     """Write the gradient by a convolution's input (h, w) = `size`, given that by its output."""
     if window.group > 1 and window.stride != (1, 1):
         return _transposed(tape, dz, weights, window, size, out)
-    block = _best_block(weights.shape, window, size, out)
+    block = _best_block(weights.shape, window, size, out, tape.lanes)
     axes = [_axis(window, size, out, i, block[i]) for i in (0, 1)]
     turned = _turned(weights, window, axes)
     d = tape.emit(
@@ -188,7 +185,7 @@ def _turned(weights: Array, window: Window, axes: list[_Axis]) -> Array:
     return made.reshape(-1, maps // group, *taps)
 
 
-def _best_block(shape: tuple[int, ...], window: Window, size: Pair, out: Pair) -> Pair:
+def _best_block(shape: Shape, window: Window, size: Pair, out: Pair, lanes: int) -> Pair:
     """Return the block that costs least, counted in multiply-adds for each input position."""
     if window.group > 1:
         return (1, 1)
@@ -198,8 +195,8 @@ def _best_block(shape: tuple[int, ...], window: Window, size: Pair, out: Pair) -
         axes = [_axis(window, size, out, i, block[i]) for i in (0, 1)]
         taps = math.prod(axis.last - axis.first + 1 for axis in axes)
         places = block[0] * block[1]
-        lanes = -(-places * channels // _LANES) * _LANES
-        return maps * taps * lanes / places + _COPY * channels * sum(b > 1 for b in block)
+        computed = -(-places * channels // lanes) * lanes
+        return maps * taps * computed / places + _COPY * channels * sum(b > 1 for b in block)
 
     choices = [
         [stride * n for n in (1, 2, 4) if n == 1 or stride * n <= 8] for stride in window.stride

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...graph.einsum import Equation, equation
 from ...graph.node import Shape
 from ..batch import Mixed
 from ..operators import operator
@@ -120,3 +121,64 @@ def matmul(at: At) -> list[str | None]:
         at.tape.sum_from(by_first, (*common, *first[-2:]), at.node.inputs[0]),
         at.tape.sum_from(by_second, (*common, *second[-2:]), at.node.inputs[1]),
     ]
+
+
+# --- Einsum ----------------------------------------------------------------------------------
+
+
+def _equation(at: At) -> Equation:
+    ranks = [len(at.shape(index)) for index in range(len(at.node.inputs))]
+    return equation(str(at.get("equation", "")), ranks)
+
+
+def _einsum_batch(at: At) -> int:
+    """Images lie along one letter, which the result has and no constant has more than once."""
+    found = _equation(at)
+    letters = {i: found.inputs[i][at.batch(i)] for i in range(len(found.inputs)) if at.wants(i)}
+    letter = min(letters.values())
+    if len(set(letters.values())) > 1 or letter not in found.result:
+        raise Mixed(_MIXED)
+    if any(len(set(term)) < len(term) for term in (*found.inputs, found.result)):
+        raise Mixed("takes diagonals, which is not known here")
+    sizes = {at.shape(i)[at.batch(i)] for i in letters}
+    if len(sizes) > 1:
+        raise Mixed("holds different numbers of rows for each image in its inputs")
+    for i, term in enumerate(found.inputs):
+        if i not in letters and letter in term and at.shape(i)[term.index(letter)] != 1:
+            raise Mixed("has a constant with a value of its own for each image of a batch")
+    return found.result.index(letter)
+
+
+@operator("Einsum", batch=_einsum_batch)
+def einsum(at: At) -> list[str | None]:
+    """By one input, the product of the gradient with all others.
+
+    Letters that only this input has were summed: the gradient is the same all along them.
+    """
+    found = _equation(at)
+    grads: list[str | None] = []
+    for i, term in enumerate(found.inputs):
+        others = [k for k in range(len(found.inputs)) if k != i]
+        terms = [found.result, *(found.inputs[k] for k in others)]
+        there = "".join(letter for letter in term if any(letter in t for t in terms))
+        back = f"{','.join(terms)}->{there}"
+        value = at.emit("Einsum", at.grad, *(at.x(k) for k in others), equation=back)
+        grads.append(_spread(at, value, i, there) if at.wants(i) else None)
+    return grads
+
+
+def _spread(at: At, value: str, index: int, letters: str) -> str:
+    """Repeat a gradient with the axes `letters` along those that input `index` has besides."""
+    term = _equation(at).inputs[index]
+    missing = [axis for axis, letter in enumerate(term) if letter not in letters]
+    if not missing:
+        return at.tape.sum_from(value, _wide(at, term), at.node.inputs[index])
+    shape = [n if axis in missing else 1 for axis, n in enumerate(at.shape(index))]
+    value = at.emit("Expand", at.emit("Unsqueeze", value, missing), shape)
+    return at.tape.sum_from(value, _wide(at, term), at.node.inputs[index])
+
+
+def _wide(at: At, term: str) -> Shape:
+    """Return the sizes of an input's letters once all that is 1 was repeated."""
+    sizes = _equation(at).sizes([at.shape(index) for index in range(len(at.node.inputs))])
+    return tuple(sizes[letter] for letter in term)

@@ -16,7 +16,10 @@ from ..tape import At
 
 
 def _moved(at: At) -> int:
-    return moved(at.shape(), at.batch(), at.out_shape(), at.tape.images)
+    inside = at.tape.ahead.get(at.node.inputs[0], 1)
+    axis, inside = moved(at.shape(), at.batch(), inside, at.out_shape(), at.tape.images)
+    at.tape.ahead[at.node.outputs[0]] = inside
+    return axis
 
 
 def _squeezed(at: At) -> int:

@@ -115,6 +115,19 @@ def layer_normalization(at: At) -> list[str | None]:
     return [by_x, by_scale, at.sum_to(at.grad, 2) if at.has(2) else None]
 
 
+@operator("RMSNormalization", batch=_within)
+def rms_normalization(at: At) -> list[str | None]:
+    """As by layer, but nothing is subtracted."""
+    axes = _layer_axes(at)
+    square = _mean(at, at.emit("Mul", at.x(), at.x()), axes)
+    size = at.emit("Sqrt", at.emit("Add", square, _epsilon(at)))
+    standard = at.emit("Div", at.x(), size)
+    grad = at.emit("Mul", at.grad, at.x(1))
+    along = at.emit("Mul", standard, _mean(at, at.emit("Mul", grad, standard), axes))
+    by_x = at.emit("Div", at.emit("Sub", grad, along), size)
+    return [by_x, at.sum_to(at.emit("Mul", at.grad, standard), 1)]
+
+
 def _mvn_axes(at: At) -> list[int]:
     return [axis % len(at.shape()) for axis in at.get("axes", [0, 2, 3])]
 

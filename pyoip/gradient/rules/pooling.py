@@ -22,9 +22,10 @@ import numpy as np
 
 from ...graph.node import Window
 from ..batch import leading
-from ..operators import operator
+from ..operators import copied, operator
 from ..tape import At, Tape
 from .activation import STEEP, alive
+from .phases import maxima, phases
 from .weave import weave
 
 _MOST_TAPS = 8
@@ -33,7 +34,25 @@ _MOST_TAPS = 8
 _LOWEST = float(np.finfo(np.float32).min)
 
 
-@operator("MaxPool", batch=leading)
+def _in_stages(at: At) -> list[str]:
+    """Write a maximum along the rows, then one between them, and keep what the gradient needs."""
+    window = at.node.window
+    plain = window is not None and _apart(window) and not any(window.pads)
+    if window is None or not plain or any(at.node.outputs[1:]):
+        return copied(at)
+    parts = phases(at, window)
+    if parts:
+        along = [maxima(at.tape, row) for row in parts]
+        down = maxima(at.tape, [row[-1] for row in along])
+        at.tape.kept[at.node.outputs[0]] = [*along, down]
+        return down[-1:]
+    downwards, sideways = _axes(at)
+    rows = sideways.pool(at.tape, at.x(), sideways.taps)
+    at.tape.kept[at.node.outputs[0]] = [[rows]]
+    return [downwards.pool(at.tape, rows, downwards.taps)]
+
+
+@operator("MaxPool", batch=leading, forward=_in_stages)
 def max_pool(at: At) -> list[str | None]:
     window = at.node.window
     if window is None or not _apart(window):
@@ -42,7 +61,7 @@ def max_pool(at: At) -> list[str | None]:
     behind_relu = at.comes_from("Relu")
     if behind_relu:  # whose mask is then that of the maxima, which are fewer
         grad = at.emit("Mul", grad, alive(at.tape, at.y()))
-    routed = _routed(at, grad, window)
+    routed = _routed(at, grad)
     if behind_relu:
         at.tape.silent.add(routed)
     return [routed]
@@ -85,11 +104,15 @@ class _Axis:
             made = tape.emit("Slice", made, [0], [self.count], [self.place])
         return made
 
-    def share(self, tape: Tape, g: str, x: str, highest: str) -> list[str]:
+    def until(self, tape: Tape, x: str, highest: str) -> list[str]:
+        """Write the maxima of the first value of every window, of its first two, and so on."""
+        return [*(self.pool(tape, x, taps) for taps in range(1, self.taps)), highest]
+
+    def share(self, tape: Tape, g: str, until: list[str]) -> list[str]:
         """Write the parts of `g` that go to the values of a window, one tensor per tap."""
         parts, before = [], ""
-        for taps in range(1, self.taps):
-            missing = tape.emit("Sub", self.pool(tape, x, taps), highest)
+        for highest in until[:-1]:
+            missing = tape.emit("Sub", highest, until[-1])
             reached = tape.emit("HardSigmoid", missing, alpha=STEEP, beta=1.0)
             here = tape.emit("Mul", g, reached)
             parts.append(tape.emit("Sub", here, before) if before else here)
@@ -110,25 +133,44 @@ class _Axis:
         return tape.emit("Pad", g, [0, 0, 0, 0, *ends])
 
 
-def _routed(at: At, grad: str, window: Window) -> str:
-    """Write the gradient in two stages."""
-    tape, shape = at.tape, list(at.shape())
-    x, (top, left, bottom, right) = at.x(), window.pads
-    if any(window.pads):
-        shape[2], shape[3] = shape[2] + top + bottom, shape[3] + left + right
-        x = tape.emit("Pad", x, [0, 0, top, left, 0, 0, bottom, right], _LOWEST)
-    out = list(at.out_shape())
+def _axes(at: At) -> tuple[_Axis, _Axis]:
+    """Return how a pooling runs down the columns and along the rows, pads among the values."""
+    window, out = at.node.window, at.out_shape()
+    assert window is not None
+    sizes = [at.shape()[i + 2] + window.pads[i] + window.pads[i + 2] for i in (0, 1)]
     down, along = (
-        _Axis(i + 2, window.kernel[i], window.stride[i], out[i + 2], shape[i + 2]) for i in (0, 1)
+        _Axis(i + 2, window.kernel[i], window.stride[i], out[i + 2], sizes[i]) for i in (0, 1)
     )
-    rows = along.pool(tape, x, along.taps)
-    shares = down.share(tape, grad, rows, at.y())
+    return down, along
+
+
+def _routed(at: At, grad: str) -> str:
+    """Write the gradient in two stages."""
+    tape, (down, along), out = at.tape, _axes(at), at.out_shape()
+    kept = tape.kept.get(at.node.outputs[0], [])
+    if len(kept) > 1:
+        shares = down.share(tape, grad, kept[-1])
+        parts = [along.share(tape, *pair) for pair in zip(shares, kept, strict=False)]
+        rows = [along.lay_out(tape, part, [-1, *out[1:]]) for part in parts]
+        return down.lay_out(tape, rows, [-1, out[1], out[2], along.length])
+    x, back = _padded(at)
+    highest = kept[0][0] if kept else along.pool(tape, x, along.taps)
+    shares = down.share(tape, grad, down.until(tape, highest, at.y()))
     g = down.lay_out(tape, shares, [-1, *out[1:]])
-    shares = along.share(tape, g, x, rows)
-    g = along.lay_out(tape, shares, [-1, out[1], shape[2], out[3]])
-    if any(window.pads):
-        g = tape.emit("Pad", g, [0, 0, -top, -left, 0, 0, -bottom, -right])
-    return g
+    shares = along.share(tape, g, along.until(tape, x, highest))
+    g = along.lay_out(tape, shares, [-1, out[1], down.length, out[3]])
+    return tape.emit("Pad", g, back) if back else g
+
+
+def _padded(at: At) -> tuple[str, list[int]]:
+    """Return what is pooled with its pads, and the pads that take them off again."""
+    window = at.node.window
+    assert window is not None
+    if not any(window.pads):
+        return at.x(), []
+    top, left, bottom, right = window.pads
+    pads = [0, 0, top, left, 0, 0, bottom, right]
+    return at.emit("Pad", at.x(), pads, _LOWEST), [-n for n in pads]
 
 
 # --- any windows ---------------------------------------------------------------------------------
