@@ -75,8 +75,8 @@ class Untouched:
 
 
 def means(maps: Floats) -> Floats:
-    """Return what maps (B, maps, h, w) score."""
-    return np.asarray(maps, np.float64).mean(axis=(2, 3))
+    """Return what maps (B, maps, h, w) score, or those of a signal inside, (B, maps, l)."""
+    return np.asarray(maps, np.float64).mean(axis=tuple(range(2, np.ndim(maps))))
 
 
 def assert_scores(
