@@ -16,7 +16,7 @@ from .climb import Floats, Outcome, Progress, climb, each, nothing, objective_of
 from .engines import STOPS, Ascents, for_layer
 from .errors import Interrupted, InvalidArgument, UnsupportedLayer
 from .fluctuations import Fluctuations
-from .network import load
+from .network import Layer, Network, load
 from .progress import ProgressLine
 from .result import Result, Runs
 from .settings import Constraint, Objective, Settings, as_constraint, require
@@ -288,13 +288,13 @@ def converged_of(job: Job, ascents: Ascents) -> NDArray[np.bool_]:
     return np.isin(ascents.stops, [STOPS.index(end) for end in ends])
 
 
-def bounds_of(job: Job) -> NDArray[np.float64]:
+def bounds_of(network: Network, target: Layer, rule: Constraint) -> NDArray[np.float64]:
     """Proven bounds of all maps, NaN where the layer is not the end of a sequential stack."""
     try:
-        stack = build_stack(job.network, job.target.number)
+        stack = build_stack(network, target.number)
     except UnsupportedLayer:
-        return np.full(job.target.maps, np.nan)
-    return preactivation_bounds(stack, job.settings.constraint)
+        return np.full(target.maps, np.nan)
+    return preactivation_bounds(stack, rule)
 
 
 def _joined(outcomes: list[Outcome]) -> Outcome:
@@ -334,7 +334,7 @@ def _gathered(
     with _timed(timing, "proofs"):
         asleep = best.activations <= 0
         if asleep.any() and not stopped:  # Ctrl-C waits for no proof
-            bounds[asleep] = bounds_of(job)[maps[asleep]]
+            bounds[asleep] = bounds_of(job.network, job.target, s.constraint)[maps[asleep]]
     converged = converged_of(job, best)
     judged = zip(objective_of(best, s), best.activations, real, bounds, converged, strict=True)
     verdicts = tuple(verdict_of(*numbers) for numbers in judged)

@@ -15,7 +15,7 @@ from .fluctuations import Fluctuations, start_images
 from .network import Layer, Network
 from .reference import constrain
 from .result import Result
-from .settings import Objective, Settings
+from .settings import Constraint, Objective, Settings
 
 Floats = NDArray[np.float32]
 
@@ -157,13 +157,7 @@ class Job:
         if isinstance(compare, str):
             if compare != "auto":
                 raise InvalidArgument(f"compare={compare!r}: must be 'auto', real images or None")
-            known = rule.kind == "standardize" or (rule.low, rule.high) == (0.0, 1.0)
-            maxima = (
-                self.network.real_maxima(self.target.number, rule.kind, objective)
-                if known
-                else None
-            )
-            return unknown if maxima is None else maxima[self.maps]
+            return known_maxima(self.network, self.target, rule, objective)[self.maps]
         images = as_floats("compare", self.network.planes(compare))
         if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
             raise InvalidArgument(
@@ -173,6 +167,14 @@ class Job:
         scores = self.engine.score(self.constrained(images), objective)
         best: Floats = scores.max(axis=0)[self.maps]
         return best
+
+
+def known_maxima(network: Network, target: Layer, rule: Constraint, objective: Objective) -> Floats:
+    """What real images reach by the model's metadata, for all maps of a layer; NaN where unknown."""
+    maxima = None
+    if rule.kind == "standardize" or (rule.low, rule.high) == (0.0, 1.0):
+        maxima = network.real_maxima(target.number, rule.kind, objective)
+    return np.full(target.maps, np.nan, np.float32) if maxima is None else maxima
 
 
 def as_floats(name: str, values: Any) -> Floats:

@@ -18,7 +18,7 @@ from ..errors import UnsupportedLayer
 from ..fluctuations import Fluctuations
 from ..network import Network
 from ..settings import Objective
-from ..starts import BLOCK_BYTES, Job, Starts
+from ..starts import BLOCK_BYTES, Job, Starts, known_maxima
 from .plan import Plan, Task
 
 Floats = NDArray[np.float32]
@@ -98,7 +98,11 @@ class Worker:
     def __init__(self, network: Network, plan: Plan, threads: int | None = None) -> None:
         self.network, self.plan, self._threads = network, plan, threads
         self._target = network.layers[plan.layer - 1]
-        self.engine: Engine = for_layer(plan.engine, network, plan.layer, threads)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Made when it is first asked for: who only writes the file needs none."""
+        return for_layer(self.plan.engine, self.network, self.plan.layer, self._threads)
 
     @property
     def name(self) -> str:
@@ -111,18 +115,16 @@ class Worker:
         return Job(self.network, self._target, chosen, self.engine, settings, mix, self._threads)
 
     @cached_property
-    def _whole(self) -> Job:
-        return self._job(self.plan.mixes[0], self.plan.maps)
-
-    @cached_property
     def real(self) -> Floats:
         """What real images reach, by the model's metadata, for each map of the plan."""
-        return self._whole.real_maxima("auto")
+        rule = self.plan.settings.constraint
+        return known_maxima(self.network, self._target, rule, "activation")[list(self.plan.maps)]
 
     @cached_property
     def bounds(self) -> NDArray[np.float64]:
         """Proven upper bounds of the preactivations, for each map of the plan."""
-        return bounds_of(self._whole)[list(self.plan.maps)]
+        rule = self.plan.settings.constraint
+        return bounds_of(self.network, self._target, rule)[list(self.plan.maps)]
 
     def perform(self, task: Task, starts: Numbers | None, report: Report | None = None) -> Found:
         """A piece of work; maps climb from `starts`, their start images by number (n, K)."""
