@@ -39,16 +39,16 @@ class Outcome:
 
 
 def climb(
-    job: Job, plan: Starts, progress: Progress | None, block: int = BLOCK_MAPS
+    job: Job, plan: Starts, progress: Progress | None, together: int | None = None
 ) -> Iterator[Outcome | None]:
-    """Ascend block by block of maps, in order; None ends it when Ctrl-C came."""
+    """Ascend block by block of maps, `together` at most; None ends it when Ctrl-C came."""
     maps, trials = plan.candidates.shape
     own = plan.images is not None
     starts = trials if own else min(job.settings.starts, trials)
     kicks = 0 if own or job.settings.method == "article" else job.settings.kicks
     meter = _Meter(progress, maps, trials if trials > starts else 0, starts, kicks)
     most = BLOCK_BYTES // (4 * max(trials * job.pixels, starts * _floats_kept(job)))
-    block = max(1, min(most, block))
+    block = max(1, min(most, together or BLOCK_MAPS))
     for first in range(0, maps, block):
         rows = np.arange(first, min(first + block, maps))
         batch = _Batch(job, plan, rows, plan.candidates[rows], _bold_columns(job, plan))

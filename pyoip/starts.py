@@ -170,7 +170,7 @@ class Job:
 
 
 def known_maxima(network: Network, target: Layer, rule: Constraint, objective: Objective) -> Floats:
-    """What real images reach by the model's metadata, for all maps of a layer; NaN where unknown."""
+    """What real images reach by the model's metadata, all maps of a layer; NaN where unknown."""
     maxima = None
     if rule.kind == "standardize" or (rule.low, rule.high) == (0.0, 1.0):
         maxima = network.real_maxima(target.number, rule.kind, objective)
