@@ -142,7 +142,7 @@ def start_images(
     ok = isinstance(fluctuations, Fluctuations)
     require(ok, "fluctuations", fluctuations, "a pyoip.Fluctuations")
     channels, height, width = check_shape(shape)
-    _check_variation(fluctuations, height, width)
+    check_mix(fluctuations, height, width)
     whole("seed", seed, 0, 2**64 - 1)
     whole("stream", stream, 0, 2**24 - 1)
     return _cpu.start_images(
@@ -181,8 +181,8 @@ def _numbers(
     return np.asarray(numbers, dtype=np.uint64)
 
 
-def _check_variation(fluctuations: Fluctuations, height: int, width: int) -> None:
-    """A grid of one cell is one grey value, which no scaling can make vary."""
+def check_mix(fluctuations: Fluctuations, height: int, width: int) -> None:
+    """Raise `InvalidArgument` unless images vary: a grid of one cell is one grey value."""
     largest = max(fluctuations.weights)
     varied = any(
         cells != (1, 1) and weight > 1e-3 * largest

@@ -41,7 +41,7 @@ from pyoip.surveys.pictures.waking import (
     _numbered,
     hardest_first,
 )
-from pyoip.surveys.plan import Plan
+from pyoip.surveys.plan import Plan, shares
 
 MIXES = pyoip.grid(scales=(1, 4), smoothings=(0, 1))
 
@@ -155,16 +155,18 @@ def check_that_it_can_be_read(figure) -> None:
 def test_a_cell_is_the_mean_over_mixes_of_its_smoothing_by_their_share_of_the_variance():
     mixes = (
         pyoip.Fluctuations((1, 4), (1, 0), 0),
-        pyoip.Fluctuations((1, 4), (1, 0.5), 0),  # shares 0.8 and 0.2
+        pyoip.Fluctuations((1, 4), (1, 0.5), 0),
         pyoip.Fluctuations((1, 4), (1, 0.5), 3),
     )
-    sheet = waking_map(handmade([[0.1], [0.6], [0.9]], [[1.0], [2.0], [4.0]], mixes))
+    found = handmade([[0.1], [0.6], [0.9]], [[1.0], [2.0], [4.0]], mixes)
+    sheet, sheet_shape = waking_map(found), found.plan.shape
     assert sheet.columns == (
         *(Column(None, None), Column(1, 0), Column(1, 3), Column(4, 0), Column(4, 3)),
     )
-    first = (0.1 + 0.8 * 0.6) / 1.8
+    one = shares(mixes[1], (1, 4), sheet_shape)[0]
+    first = (0.1 + one * 0.6) / (1 + one)
     assert sheet.waking[0] == pytest.approx([1.6 / 3, first, 0.9, 0.6, 0.9])
-    heights = [1.75 / 3, (0.25 + 0.8 * 0.5) / 1.8, 1.0, 0.5, 1.0]
+    heights = [1.75 / 3, (0.25 + one * 0.5) / (1 + one), 1.0, 0.5, 1.0]
     assert sheet.leading[0] == pytest.approx(heights)
 
 

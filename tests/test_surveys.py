@@ -26,7 +26,7 @@ from pyoip.fluctuations import Fluctuations
 from pyoip.surveys import plan as plan_module
 from pyoip.surveys import work
 from pyoip.surveys.cluster import Queue
-from pyoip.surveys.findings import correlation
+from pyoip.surveys.likeness import correlation
 from pyoip.surveys.plan import Plan, describe, shares
 from pyoip.surveys.store import Store, reading
 
@@ -194,7 +194,23 @@ def test_a_sobol_sample_fills_the_weights_evenly() -> None:
 
 def test_mixes_in_words_and_shares() -> None:
     assert describe(Fluctuations((1, 2), (1, 0.25), 3)) == "1 px + 0.25 × 2 px, smoothed 3 times"
-    assert shares(Fluctuations((1, 4), (1, 2)), (1, 2, 4)) == [0.2, 0.0, 0.8]
+
+
+def test_shares_are_those_of_the_variance() -> None:
+    """Interpolation and blur take from a scale what its weight does not tell: by experiment."""
+    shape, scales = (1, 20, 24), (1.0, 2.0, 4.0)
+    for smoothing in (0, 3):
+        for weights in ((1.0, 1.0, 1.0), (0.5, 0.0, 2.0)):
+            mix = Fluctuations(scales, weights, smoothing)
+            found = shares(mix, (1.0, 2.0, 4.0, 8.0), shape)
+            assert sum(found) == pytest.approx(1.0)
+            images = pyoip.start_images(3000, shape, mix).reshape(3000, -1)
+            for i, share in enumerate(found[:3]):
+                only = tuple(float(k == i) for k in range(3))
+                alone = pyoip.start_images(3000, shape, Fluctuations(scales, only, smoothing))
+                covered = np.mean(images * alone.reshape(3000, -1), axis=1)  # deviations are 1
+                assert np.mean(covered) ** 2 == pytest.approx(share, abs=0.02)
+            assert found[3] == 0.0
 
 
 def test_a_plan_survives_its_texts(found: pyoip.Survey) -> None:
@@ -497,14 +513,33 @@ def test_intervals_are_wilsons(found: pyoip.Survey) -> None:
 
 
 def test_scales_are_weighed_by_their_share(found: pyoip.Survey) -> None:
-    """Mixes of 4 px, 1 px and both, smoothed or not: both count half for each."""
+    """Mixes of 4 px, 1 px and both, smoothed or not: both count by what each contributes."""
     assert [mix.weights for mix in MIXES[:3]] == [(0, 1), (1, 0), (1, 1)]
+    one = [shares(mix, (1, 4), (1, 28, 28))[0] for mix in (MIXES[2], MIXES[5])]
+    four = [1 - share for share in one]
     alive = np.array([0.2, 0.6, 1.0, 0.2, 0.6, 1.0])[:, None] * np.ones(8)
     made = replace(found, alive=alive, activations=np.ones_like(alive))
-    np.testing.assert_allclose(made.waking()[0], [(0.6 + 0.5) / 1.5, (0.2 + 0.5) / 1.5])
+    expected = [(2 * own + sum(both)) / (2 + sum(both)) for own, both in ((0.6, one), (0.2, four))]
+    np.testing.assert_allclose(made.waking()[0], expected)
     halves = np.array([1.0, 2.0, 4.0, 1.0, 2.0, 4.0])[:, None] * np.ones(8)
     led = replace(found, activations=halves)
-    np.testing.assert_allclose(led.leading()[0], [(0.5 + 0.5) / 1.5, (0.25 + 0.5) / 1.5])
+    expected = [(2 * own + sum(both)) / (2 + sum(both)) for own, both in ((0.5, one), (0.25, four))]
+    np.testing.assert_allclose(led.leading()[0], expected)
+
+
+def test_a_scale_is_best_where_its_interval_stands_apart(found: pyoip.Survey) -> None:
+    alive = np.full((6, 8), 0.5)
+    alive[1::3, 0] = 0.95  # 1 px alone
+    alive[0::3, 1] = 0.99  # 4 px alone
+    plan = replace(found.plan, starts=10_000)
+    made = replace(found, plan=plan, alive=alive, activations=np.ones_like(alive))
+    assert made.best_scales()[:3] == [1.0, 4.0, None]
+    low, high = made.waking_intervals()
+    waking = made.waking()
+    assert ((low < waking) & (waking < high)).all()
+    all_alike = replace(made, alive=np.ones_like(alive))
+    assert set(all_alike.best_scales()) == {None}
+    assert "none of them 8" in str(replace(all_alike, verdicts=np.full((6, 8), "found")))
 
 
 def test_missing_pieces_count_for_nothing(found: pyoip.Survey) -> None:

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InvalidArgument
 from ..settings import real as number_in
+from ..settings import whole
+from ..summary import ranges
+from .likeness import LIKENESS, Spectrum, by_chance
 from .plan import Plan, describe, shares
 from .store import reading
 from .work import bits
 
 Array = NDArray[Any]
 Exact = NDArray[np.float64]
-
-LIKENESS = 0.5
-"""Correlation from which two OIPs of a map count as one."""
 
 CONFIDENCE = 1.96
 """Standard deviations of a normal distribution that hold 95 %."""
@@ -115,7 +116,7 @@ class Survey:
         What real images reach by the model's metadata, and the proven bound of the preactivation.
     done, total : int
         Pieces of work stored, and all of them.
-    seconds, ascents, images : float, int, int
+    seconds, ascents, images_scored : float, int, int
         Of all sessions: time, ascents made, start images scored.
     """
 
@@ -137,6 +138,9 @@ class Survey:
     ascents: int
     images_scored: int
     _article: Mapping[str, Array] = field(repr=False)
+    _kinds: dict[tuple[int, float | None], tuple[Cluster, ...]] = field(
+        repr=False, default_factory=dict
+    )
 
     @property
     def maps(self) -> tuple[int, ...]:
@@ -169,12 +173,11 @@ class Survey:
             "verdicts": self.counts(),
             "silent": [best.map for best in self.best if not best.activation > 0],
             "article": self.article_found().tolist(),
-            "cover": [asdict(starter) for starter in self.cover],
         }
 
     def map_as_dict(self, map: int) -> dict[str, Any]:
         """What is known of one map, as plain values; None for what is not."""
-        column = self.maps.index(map)
+        column = self.column(map)
         low, high = self.intervals()
         by_mix = (self.alive[:, column], low[:, column], high[:, column])
         mixes = [
@@ -185,9 +188,25 @@ class Survey:
             {"activation": c.activation, "mix": c.mix, "mixes": list(c.mixes)}
             for c in self.clusters(map)
         ]
+        waking = (self.waking()[column], *(ends[column] for ends in self.waking_intervals()))
+        by_scale = [
+            {
+                "scale": s,
+                "alive": _known(alive),
+                "interval": [_known(least), _known(most)],
+                "leads": _known(leads),
+            }
+            for s, alive, least, most, leads in zip(
+                self.plan.scales, *waking, self.leading()[column], strict=True
+            )
+        ]
         best = {name: _known(value) for name, value in asdict(self.best[column]).items()}
         limits = {"real": _known(self.real[column]), "bound": _known(self.bounds[column])}
-        return {**best, **limits, "mixes": mixes, "clusters": clusters}
+        alike = _known(self.alikeness(map))
+        return {
+            **{**best, **limits, "alikeness": alike},
+            **{"scales": by_scale, "mixes": mixes, "clusters": clusters},
+        }
 
     # --- which scales --------------------------------------------------------------------------
 
@@ -196,16 +215,13 @@ class Survey:
 
         Wilson's score interval, which stays sensible at 0 and 1.
         """
-        n, z = self.plan.starts, CONFIDENCE
-        middle = (self.alive + z**2 / (2 * n)) / (1 + z**2 / n)
-        spread = np.sqrt(self.alive * (1 - self.alive) / n + z**2 / (4 * n**2))
-        half = z * spread / (1 + z**2 / n)
-        return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+        return wilson(self.alive, self.plan.starts)
 
     @cached_property
     def shares(self) -> Exact:
         """What each length scale contributes to a mix's variance, (mixes, scales)."""
-        return np.array([shares(mix, self.plan.scales) for mix in self.plan.mixes])
+        plan = self.plan
+        return np.array([shares(mix, plan.scales, plan.shape) for mix in plan.mixes])
 
     def waking(self) -> Exact:
         """How well each scale wakes each map, (maps, scales).
@@ -214,6 +230,27 @@ class Survey:
         they consist of that scale.
         """
         return self._by_scale(self.alive)
+
+    def waking_intervals(self) -> tuple[Exact, Exact]:
+        """95 % confidence intervals of `waking`, (maps, scales) each.
+
+        All mixes draw the same random numbers, so they count as one sample of start images.
+        """
+        return wilson(self.waking(), self.plan.starts)
+
+    def best_scales(self) -> list[float | None]:
+        """For each map the scale that wakes it best; None where intervals say of none that it does.
+
+        Its interval lies above those of all other scales.
+        """
+        low, high = self.waking_intervals()
+        return [self._ahead(*ends) for ends in zip(low, high, strict=True)]
+
+    def _ahead(self, low: Exact, high: Exact) -> float | None:
+        best = int(np.nanargmax(low)) if np.isfinite(low).any() else 0
+        others = np.delete(high, best)
+        apart = len(others) > 0 and bool((low[best] > np.nan_to_num(others, nan=1.0)).all())
+        return self.plan.scales[best] if apart else None
 
     def leading(self) -> Exact:
         """How high each scale leads, (maps, scales): OIPs in units of the map's best, averaged.
@@ -266,8 +303,23 @@ class Survey:
         order = ("found", "unfinished", "weak", "silent", "dead", "missing")
         return {name: names.count(name) for name in order if name in names}
 
+    def column(self, map: int) -> int:
+        """Place of a map in the arrays.
+
+        Raises
+        ------
+        InvalidArgument
+            The survey has no such map.
+        """
+        if map not in self.maps:
+            rule = f"a map of this survey, which has {ranges(sorted(self.maps))}"
+            raise InvalidArgument(f"map {map!r}: must be {rule}")
+        return self.maps.index(map)
+
     def image(self, map: int, mix: int) -> Array:
-        """The OIP (C, H, W) of a map that a mix led to."""
+        """The OIP (C, H, W) of a map that a mix led to; NaN where it is not stored yet."""
+        self.column(map)
+        whole("mix", mix, 0, len(self.plan.mixes) - 1)
         with reading(self.path) as database:
             row = database.execute(
                 "SELECT image FROM oips WHERE mix = ? AND map = ?", (mix, map)
@@ -278,6 +330,7 @@ class Survey:
 
     def images(self, map: int) -> tuple[NDArray[np.int64], Array]:
         """All OIPs of a map: the mixes that led to them (n,), and the images (n, C, H, W)."""
+        self.column(map)
         asked = "SELECT mix, image FROM oips WHERE map = ? ORDER BY mix"
         with reading(self.path) as database:
             rows = database.execute(asked, (map,)).fetchall()
@@ -287,7 +340,7 @@ class Survey:
 
     # --- one OIP or several --------------------------------------------------------------------
 
-    def clusters(self, map: int, likeness: float = LIKENESS) -> tuple[Cluster, ...]:
+    def clusters(self, map: int, likeness: float | None = None) -> tuple[Cluster, ...]:
         """Sort a map's OIPs by what they look like.
 
         From the highest downwards each joins the first cluster whose highest member it correlates
@@ -297,17 +350,25 @@ class Survey:
         Parameters
         ----------
         map : int
-        likeness : float
-            Correlation, 0 … 1.
+        likeness : float, optional
+            Correlation, 0 … 1; by default `LIKENESS`, or more for a map whose best OIP is so smooth
+            that images of its spectrum reach it by chance (`by_chance`).
         """
-        number_in("likeness", likeness, 0.0, 1.0)
-        column = self.maps.index(map)
-        mixes, images = self.images(map)
-        values = self.activations[mixes, column]
-        order = [i for i in np.argsort(-values, kind="stable") if values[i] > 0]
+        if likeness is not None:
+            number_in("likeness", likeness, 0.0, 1.0)
+        if (map, likeness) not in self._kinds:
+            self._kinds[map, likeness] = self._clustered(map, likeness)
+        return self._kinds[map, likeness]
+
+    def _clustered(self, map: int, likeness: float | None) -> tuple[Cluster, ...]:
+        mixes, images, values = self._ranked(map)
+        if not len(mixes):
+            return ()
+        least = max(LIKENESS, by_chance(images[0])) if likeness is None else likeness
+        spectra = [Spectrum.of(image) for image in images]
         groups: list[list[int]] = []
-        for i in order:
-            alike = (g for g in groups if correlation(images[g[0]], images[i]) >= likeness)
+        for i in range(len(images)):
+            alike = (g for g in groups if spectra[g[0]].correlation(spectra[i]) >= least)
             group = next(alike, None)
             if group is None:
                 groups.append([i])
@@ -322,6 +383,24 @@ class Survey:
             )
             for group in groups
         )
+
+    def alikeness(self, map: int) -> float:
+        """How alike a map's OIPs are: mean correlation with the highest, shifted as fits best.
+
+        NaN where there is but one, or none that activates the map.
+        """
+        spectra = [Spectrum.of(image) for image in self._ranked(map)[1]]
+        if len(spectra) < 2:
+            return float("nan")
+        return float(np.mean([spectra[0].correlation(other) for other in spectra[1:]]))
+
+    def _ranked(self, map: int) -> tuple[NDArray[np.int64], Array, Exact]:
+        """Mixes, images and activations of a map's OIPs that activate it, the highest first."""
+        mixes, images = self.images(map)
+        values = self.activations[mixes, self.column(map)]
+        order = np.argsort(-values, kind="stable")
+        order = order[values[order] > 0]
+        return mixes[order], images[order], values[order]
 
     # --- which start images serve a layer --------------------------------------------------------
 
@@ -381,22 +460,13 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def correlation(one: Array, other: Array) -> float:
-    """Largest correlation of two images over all cyclic shifts of one.
-
-    Examples
-    --------
-    >>> image = np.random.default_rng(0).standard_normal((1, 6, 7))
-    >>> round(correlation(image, np.roll(image, (2, 3), axis=(1, 2))), 6)
-    1.0
-    """
-    pair = [image - image.mean() for image in (np.asarray(one, float), np.asarray(other, float))]
-    scale = np.sqrt((pair[0] ** 2).sum() * (pair[1] ** 2).sum())
-    if not scale:
-        return 0.0
-    first, second = (np.fft.rfft2(image) for image in pair)
-    shifted = np.fft.irfft2((first * second.conj()).sum(axis=0), s=pair[0].shape[-2:])
-    return float(shifted.max() / scale)
+def wilson(share: Exact, count: int) -> tuple[Exact, Exact]:
+    """Wilson's 95 % score intervals of shares of `count`: lower and upper ends."""
+    z = CONFIDENCE
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    spread = np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    half = z * spread / (1 + z**2 / count)
+    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
 
 
 def load_survey(path: str | os.PathLike[str]) -> Survey:

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import EngineUnavailable, InvalidArgument
-from ..fluctuations import Fluctuations
+from ..fluctuations import Fluctuations, check_mix, start_images
 from ..settings import Constraint, Settings, require, whole
 
 SMOOTHINGS = (0, 1, 2, 4)
 LEVELS = (0.0, 1.0)
 
-SCORED_AT_ONCE = 16384  # start images of one piece of work: a fraction of a second
-CLIMBED_AT_ONCE = 32  # maps of one piece
+SCORED_AT_ONCE = 16384  # start images of one piece of work; fewer of large ones
+CLIMBED_AT_ONCE = 32  # maps of one piece; fewer where images are large
+SCORED_PIXELS = 2**25
+CLIMBED_PIXELS = 2**22  # start images of all its ascents
+MOST_MIXES = 2**16
 
 Kind = Literal["article", "score", "climb"]
 
@@ -52,18 +59,25 @@ def grid(
     >>> len(grid()), len(grid(scales=(1, 4), levels=(0, 0.5, 1), smoothings=(0,)))
     (60, 5)
     """
-    for name, given in (("levels", levels), ("smoothings", smoothings)):
-        require(np.iterable(given) and len(given) > 0, name, given, "one number or more")
+    scales, levels = _numbers("scales", scales), _numbers("levels", levels)
+    passes = _numbers("smoothings", smoothings)
+    count = len(levels) ** len(scales) * len(passes)
+    require(
+        count <= MOST_MIXES,
+        "levels",
+        levels,
+        f"so few that there are {MOST_MIXES} mixes, not {count}",
+    )
     seen: dict[tuple[float, ...], tuple[float, ...]] = {}
     for weights in itertools.product(levels, repeat=len(scales)):
         if max(weights) > 0:
             seen.setdefault(tuple(round(w / max(weights), 12) for w in weights), weights)
     mixes = [
-        Fluctuations(tuple(scales), weights, smoothing)
-        for smoothing in smoothings
+        Fluctuations(scales, weights, smoothing)
+        for smoothing in passes
         for weights in seen.values()
     ]
-    require(bool(mixes), "levels", tuple(levels), "numbers of which one is above 0")
+    require(bool(mixes), "levels", levels, "numbers of which one is above 0")
     return tuple(mixes)
 
 
@@ -90,7 +104,8 @@ def sobol(
     --------
     >>> mixes = sobol(8)  # doctest: +SKIP
     """
-    whole("count", count, 1, 2**16)
+    whole("count", count, 1, MOST_MIXES)
+    scales, passes = _numbers("scales", scales), _numbers("smoothings", smoothings)
     try:
         from scipy.stats import qmc
     except ImportError:
@@ -99,11 +114,18 @@ def sobol(
     sequence.fast_forward(1)  # the first point is all zeros: no image at all
     points = sequence.random(count)
     return tuple(
-        Fluctuations(
-            tuple(scales), tuple(point[:-1].tolist()), smoothings[int(point[-1] * len(smoothings))]
-        )
+        Fluctuations(scales, tuple(point[:-1].tolist()), passes[int(point[-1] * len(passes))])
         for point in points
     )
+
+
+def _numbers(name: str, given: Any) -> tuple[Any, ...]:
+    """One number or more, as they were given."""
+    ok = isinstance(given, Iterable) and not isinstance(given, str)
+    numbers = tuple(given) if ok else ()
+    ok = bool(numbers) and all(isinstance(n, Real) for n in numbers)
+    require(ok, name, given, "a sequence of one number or more, as in (1, 2)")
+    return numbers
 
 
 @dataclass(frozen=True, order=True)
@@ -176,16 +198,19 @@ class Plan:
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """Length scales that any mix has, ascending."""
-        return tuple(sorted({scale for mix in self.mixes for scale in mix.scales}))
+        """Length scales that weigh anything in any mix, ascending."""
+        pairs = (pair for mix in self.mixes for pair in zip(mix.scales, mix.weights, strict=True))
+        return tuple(sorted({scale for scale, weight in pairs if weight}))
 
     def scorings(self, mix: int) -> Iterator[Task]:
         """Pieces that score the start images of a mix."""
-        return _pieces("score", mix, self.starts, SCORED_AT_ONCE)
+        most = SCORED_PIXELS // math.prod(self.shape)
+        return _pieces("score", mix, self.starts, min(SCORED_AT_ONCE, max(64, most)))
 
     def climbs(self, mix: int) -> Iterator[Task]:
         """Pieces that climb from the best of them; all scorings of the mix come first."""
-        return _pieces("climb", mix, len(self.maps), CLIMBED_AT_ONCE)
+        most = CLIMBED_PIXELS // (math.prod(self.shape) * self.ascents)
+        return _pieces("climb", mix, len(self.maps), min(CLIMBED_AT_ONCE, max(1, most)))
 
     def articles(self) -> Iterator[Task]:
         """Pieces that go the article's way."""
@@ -219,16 +244,18 @@ def _pieces(kind: Kind, mix: int, total: int, most: int) -> Iterator[Task]:
         yield Task(kind, mix, first, min(most, total - first))
 
 
-def as_mixes(given: Any) -> tuple[Fluctuations, ...]:
-    """One or several mixes, checked; the default grid where None.
+def as_mixes(given: Any, shape: tuple[int, int, int]) -> tuple[Fluctuations, ...]:
+    """One or several mixes, checked for images of `shape`.
+
+    The default grid where None, without the scales that put but one cell on such an image.
 
     Raises
     ------
     InvalidArgument
-        Not fluctuations, none at all, or the same twice.
+        Not fluctuations, none at all, the same twice, or one that makes no image vary.
     """
     if given is None:
-        return grid()
+        return grid(default_scales(shape))
     one = isinstance(given, Fluctuations)
     mixes: tuple[Any, ...] = (given,) if one else tuple(given) if _several(given) else ()
     rule = "one or more pyoip.Fluctuations, such as pyoip.grid(...) makes"
@@ -238,7 +265,18 @@ def as_mixes(given: Any) -> tuple[Fluctuations, ...]:
     if len(set(mixes)) < len(mixes):
         twice = next(mix for mix in mixes if mixes.count(mix) > 1)
         raise InvalidArgument(f"mixes: {describe(twice)} twice; each must be there once")
+    for mix in mixes:
+        check_mix(mix, *shape[1:])
     return mixes
+
+
+def default_scales(shape: tuple[int, int, int]) -> tuple[float, ...]:
+    """Those of `Fluctuations` that put two cells or more on an image."""
+    return tuple(s for s in Fluctuations.scales if _varies(s, shape))
+
+
+def _varies(scale: float, shape: tuple[int, int, int]) -> bool:
+    return Fluctuations((scale,), (1.0,)).cells(*shape[1:]) != ((1, 1),)
 
 
 def _several(given: Any) -> bool:
@@ -262,16 +300,48 @@ def describe(mix: Fluctuations) -> str:
     return " + ".join(parts) + times.get(mix.smoothing, f", smoothed {mix.smoothing} times")
 
 
-def shares(mix: Fluctuations, scales: Sequence[float]) -> list[float]:
-    """What each of `scales` contributes to the variance of a mix; 1 in all.
+def shares(mix: Fluctuations, scales: Sequence[float], shape: tuple[int, int, int]) -> list[float]:
+    """What each of `scales` contributes to the variance of a mix's images; 1 in all.
+
+    Not the weights squared: coarse grids vary less from pixel to pixel than they do from cell to
+    cell, and a blur takes most from the finest.
 
     Examples
     --------
-    >>> shares(Fluctuations((1, 4), (1, 1)), (1, 2, 4))
-    [0.5, 0.0, 0.5]
+    >>> smoothed = Fluctuations((1, 4), (1, 1), smoothing=4)
+    >>> [round(share, 1) for share in shares(smoothed, (1, 2, 4), (1, 28, 28))]
+    [0.1, 0.0, 0.9]
     """
     of = dict.fromkeys(scales, 0.0)
-    for scale, weight in zip(mix.scales, mix.weights, strict=True):
-        of[scale] += weight**2
+    powers = _powers(mix.scales, mix.smoothing, shape)
+    for scale, weight, power in zip(mix.scales, mix.weights, powers, strict=True):
+        of[scale] = of.get(scale, 0.0) + weight**2 * power
     total = sum(of.values())
-    return [value / total for value in of.values()]
+    return [of[scale] / total for scale in scales]
+
+
+@lru_cache(maxsize=256)
+def _powers(
+    scales: tuple[float, ...], smoothing: int, shape: tuple[int, int, int]
+) -> tuple[float, ...]:
+    """Variance of each scale alone, at weight 1, relative to the others.
+
+    A start image is a sum of its scales' images, brought to unit deviation. So one of all scales
+    is resolved into those of each: the coefficients are their deviations.
+    """
+    pixels = math.prod(shape)
+    count = max(2, min(64, 2**16 // pixels))
+
+    def drawn(weights: list[float]) -> NDArray[np.float32]:
+        mix = Fluctuations(scales, tuple(weights), smoothing)
+        return start_images(count, shape, mix).reshape(count, pixels)
+
+    varied = [i for i, scale in enumerate(scales) if _varies(scale, shape)]
+    alone = [drawn([float(k == i) for k in range(len(scales))]) for i in varied]
+    together = drawn([float(k in varied) for k in range(len(scales))])
+    solved = [
+        np.linalg.lstsq(np.stack(parts, axis=1), image, rcond=None)[0]
+        for image, *parts in zip(together, *alone, strict=True)
+    ]
+    powers = dict(zip(varied, np.square(solved).mean(axis=0).tolist(), strict=True))
+    return tuple(powers.get(i, 0.0) for i in range(len(scales)))

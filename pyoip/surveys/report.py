@@ -63,13 +63,14 @@ def _article(found: Survey) -> list[str]:
 
 
 def _scales(found: Survey) -> list[str]:
-    waking = found.waking()
-    awake = np.flatnonzero(waking.max(axis=1) > 0)
-    if not len(awake):
-        return []
-    best = waking[awake].argmax(axis=1)
-    counts = [f"{scale:g} px {(best == i).sum()}" for i, scale in enumerate(found.plan.scales)]
-    return [f"maps that a scale wakes best: {', '.join(counts)}"]
+    """How many maps which scale wakes best, where any stands out."""
+    best = [
+        scale
+        for scale, map_ in zip(found.best_scales(), found.best, strict=True)
+        if map_.activation > 0
+    ]
+    counts = [f"{scale:g} px {best.count(scale)}" for scale in found.plan.scales]
+    return [f"maps that a scale wakes best: {', '.join(counts)}, none of them {best.count(None)}"]
 
 
 def _cover(found: Survey) -> list[str]:
@@ -101,12 +102,13 @@ def percent(share: float) -> str:
 
 def about_map(found: Survey, number: int) -> list[str]:
     """What is known of one map: verdict, what wakes it, and its OIPs, the best first."""
-    column = found.maps.index(number)
+    column = found.column(number)
     best = found.best[column]
     lines = [f"map {number} of {found.plan.network}, layer {found.plan.layer}: {best.verdict}"]
     if best.verdict == "missing":
         return lines
     lines.append(_measured(found, column))
+    lines += _by_scale(found, column)
     low, high = found.intervals()
     lines.append("\nstart images that activate it, by mix (95 % interval)")
     order = np.argsort(-found.alive[:, column], kind="stable")
@@ -116,11 +118,29 @@ def about_map(found: Survey, number: int) -> list[str]:
         lines.append(f"  {share:>7}  ({interval})  {found.mixes[mix]}")
     clusters = found.clusters(number)
     if clusters:
-        lines.append(f"\n{len(clusters)} kinds of OIP")
+        several = "one kind" if len(clusters) == 1 else f"{len(clusters)} kinds"
+        alike = found.alikeness(number)
+        how = "" if math.isnan(alike) else f"; they correlate with the highest by {alike:.2f}"
+        lines.append(f"\n{several} of OIP{how}")
     for cluster in clusters:
         lines.append(
             f"  activation {cluster.activation:.4g}, from {len(cluster.mixes)} of "
             f"{len(found.mixes)} mixes, best from {found.mixes[cluster.mix]}"
+        )
+    return lines
+
+
+def _by_scale(found: Survey, column: int) -> list[str]:
+    """What each length scale does for a map."""
+    low, high = found.waking_intervals()
+    shares, leads = found.waking()[column], found.leading()[column]
+    lines = [
+        "\nby length scale: start images that activate it (95 % interval), part of its highest"
+    ]
+    for i, scale in enumerate(found.plan.scales):
+        interval = f"{percent(low[column, i])} to {percent(high[column, i])}"
+        lines.append(
+            f"  {scale:>4g} px  {percent(shares[i]):>7}  ({interval})  {percent(leads[i])}"
         )
     return lines
 
@@ -156,7 +176,7 @@ def write_map(found: Survey, number: int, path: str | os.PathLike[str]) -> Path:
 
 _HEAD = (
     *("map", "verdict", "activation", "preactivation", "real", "bound", "alive", "mix", "start"),
-    *("oips", "article"),
+    *("kinds", "alikeness", "article"),
 )
 
 
@@ -186,7 +206,7 @@ def _texts(found: Survey, place: Path) -> list[Path]:
         temporary.write_text(f"{found}\n", encoding="utf-8")
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(_HEAD)
+        writer.writerow((*_HEAD, *(f"alive {scale:g} px" for scale in found.plan.scales)))
         writer.writerows(_row(found, number) for number in found.maps)
     return [text, table]
 
@@ -200,5 +220,7 @@ def _row(found: Survey, number: int) -> tuple[Any, ...]:
         describe(found.plan.mixes[best.mix]) if best.mix >= 0 else "",
         best.start,
         len(found.clusters(number)),
+        found.alikeness(number),
         int((found.article()[:, column] > 0).sum()),
+        *found.waking()[column],
     )

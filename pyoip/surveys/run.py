@@ -142,7 +142,7 @@ def survey(
         layer_name=target.name,
         maps=tuple(numbers.tolist()),
         shape=network.input_shape,
-        mixes=as_mixes(mixes),
+        mixes=as_mixes(mixes, network.input_shape),
         starts=count,
         ascents=whole("ascents", ascents, 1, 2**12),
         article=whole("article", article, 0, 2**20),

@@ -14,16 +14,13 @@ from ...canvas import (
     SOFT,
     Pixels,
     Window,
-    contrast_window,
     format_values,
     paint,
-    to_pixels,
     write,
-    zoom_for,
 )
 from ...figures import FRAMES
 from ...fluctuations import Fluctuations
-from ..plan import shares
+from ...pictures import picture_of, size_of, window_of
 from .page import (
     MIN_WIDTH,
     Head,
@@ -96,7 +93,8 @@ class Gallery:
 def gallery_window(survey: Survey) -> Window:
     """The one contrast of all pages: that of every map's best OIP."""
     active = [best for best in survey.best if best.activation > 0]
-    return contrast_window(np.array([survey.image(best.map, best.mix) for best in active]))
+    images = np.array([survey.image(best.map, best.mix) for best in active])
+    return window_of(images.reshape(-1, *survey.plan.shape))
 
 
 def gallery(
@@ -130,9 +128,8 @@ def gallery(
 
 
 class Places(NamedTuple):
-    """Where portraits go: `zooms` of the first and the others, `lefts`, height of a row."""
+    """Where portraits go: their `lefts`, height of a row; size of an empty frame."""
 
-    zooms: tuple[int, int]
     frame: tuple[int, int]
     lefts: tuple[int, ...]
     row: int
@@ -140,21 +137,19 @@ class Places(NamedTuple):
 
 
 def _places(shape: tuple[int, int, int]) -> Places:
-    first = zoom_for(shape, FIRST)
-    other = max(1, min(zoom_for(shape, OTHER), first - 1))
-    wide, high = shape[2] * first, shape[1] * first
+    (high, wide), (_, less) = size_of(shape, FIRST), size_of(shape, OTHER)
     begin = MARGIN + NAME + max(wide, CAPTION) + BETWEEN
-    step = max(shape[2] * other, CAPTION) + BETWEEN
+    step = max(less, CAPTION) + BETWEEN
     lefts = (MARGIN + NAME, *(begin + k * step for k in range(MOST_KINDS - 1)))
     page = max(MIN_WIDTH, lefts[-1] + step + MORE + MARGIN)
-    return Places((first, other), (wide, high), lefts, high + UNDER, page)
+    return Places((wide, high), lefts, high + UNDER, page)
 
 
 def _kinds(survey: Survey, number: int, places: Places, window: Window, y: int) -> Kinds:
     """A map's row, with the best of each of its clusters."""
     clusters, base = survey.clusters(number), y + places.frame[1]
     portraits = tuple(
-        _portrait(survey, clusters[0], cluster, window, places.zooms[k > 0], places.lefts[k], base)
+        _portrait(survey, clusters[0], cluster, window, places.lefts[k], base)
         for k, cluster in enumerate(clusters[:MOST_KINDS])
     )
     verdict = survey.best[survey.maps.index(number)].verdict
@@ -162,10 +157,10 @@ def _kinds(survey: Survey, number: int, places: Places, window: Window, y: int) 
 
 
 def _portrait(
-    survey: Survey, best: Cluster, cluster: Cluster, window: Window, zoom: int, x: int, base: int
+    survey: Survey, best: Cluster, cluster: Cluster, window: Window, x: int, base: int
 ) -> Portrait:
     """A cluster's best image, standing on the row's base line."""
-    picture = to_pixels(cluster.image, window, zoom)
+    picture = picture_of(cluster.image, window, FIRST if cluster is best else OTHER)
     share = 100 * cluster.activation / best.activation
     value = format_values([cluster.activation])[0] if cluster is best else f"{share:.0f} %"
     mix = in_short(survey.plan.mixes[cluster.mix])
@@ -173,17 +168,17 @@ def _portrait(
 
 
 def in_short(mix: Fluctuations) -> tuple[str, ...]:
-    """Scales that make up a tenth of a mix or more, strongest first; its smoothing.
+    """Scales with a tenth of a mix's weights or more, heaviest first; its smoothing.
 
     Examples
     --------
     >>> in_short(Fluctuations((1, 2, 4, 9), (0, 0.5, 1, 0.1), 2))
     ('4+2 px', 'smoothed 2×')
     """
-    parts = zip(mix.scales, shares(mix, mix.scales), strict=True)
-    strong = sorted((part for part in parts if part[1] >= 0.1), key=lambda part: -part[1])
-    shown = strong[:4] or [max(zip(mix.scales, mix.weights, strict=True), key=lambda part: part[1])]
-    scales = "+".join(f"{scale:g}" for scale, _ in shown) + " px"
+    least = sum(mix.weights) / 10
+    parts = sorted(zip(mix.weights, mix.scales, strict=True), key=lambda part: -part[0])
+    heavy = [scale for weight, scale in parts[:4] if weight >= least] or [parts[0][1]]
+    scales = "+".join(f"{scale:g}" for scale in heavy) + " px"
     return (scales, f"smoothed {mix.smoothing}×") if mix.smoothing else (scales,)
 
 
@@ -191,13 +186,13 @@ _GALLERY = "One OIP or several: the best of each kind, from the highest down."
 
 
 def _gallery_in_words(survey: Survey, window: Window) -> str:
-    from ..findings import LIKENESS
+    from ..likeness import LIKENESS
 
     return (
         f"A kind is a cluster of the OIPs that {mixes_in_words(survey)} led to: those "
-        f"that correlate with its best by {LIKENESS:g} or more, shifted as fits best. Under each: "
-        "activation, of the others in per cent of the first; × mixes that lead there; the mix of "
-        "the one shown: scales of a tenth of the variance or more, strongest first. One linear "
+        f"that correlate with its best by {LIKENESS:g} or more, shifted as fits best, and by more "
+        "than chance does. Under each: activation, of the others in per cent of the first; × mixes that lead there; the mix of "
+        "the one shown: scales with a tenth of its weights or more, heaviest first. One linear "
         f"scale for all pages: {scale_in_words(window)}{meanings(survey, FRAMES)}"
     )
 

@@ -13,13 +13,11 @@ from ...canvas import (
     MARGIN,
     Pixels,
     Window,
-    contrast_window,
     paint,
-    to_pixels,
     write,
-    zoom_for,
 )
 from ...fluctuations import start_images
+from ...pictures import picture_of, size_of, window_of
 from .gallery import in_short
 from .page import (
     MIN_WIDTH,
@@ -91,18 +89,18 @@ def starters(survey: Survey) -> Starters:
         )[0]
         for starter in cover
     ]
-    window = contrast_window(np.array(images))
-    zoom = zoom_for(plan.shape, START)
-    cell = max(96, plan.shape[2] * zoom) + 20
+    window = window_of(np.array(images).reshape(-1, *plan.shape))
+    high, wide = size_of(plan.shape, START)
+    cell = max(96, wide) + 20
     width = max(MIN_WIDTH, 2 * MARGIN + cell * min(IN_A_ROW, max(1, len(cover))) - 20)
     small = _starter_in_words(survey, window) if cover else ""
     head = head_of(survey, _starters_in_words(survey), small, width)
-    row = plan.shape[1] * zoom + 76
+    row = high + 76
     served = tuple(
         Served(
             MARGIN + (i % IN_A_ROW) * cell,
             head.top + (i // IN_A_ROW) * row,
-            to_pixels(image, window, zoom),
+            picture_of(image, window, START),
             maps_in_words(len(starter.maps)),
             f"+{starter.new}" if i else "",
             (*in_short(plan.mixes[starter.mix]), f"image {starter.start}"),
@@ -126,8 +124,8 @@ def _starters_in_words(survey: Survey) -> str:
 def _starter_in_words(survey: Survey, window: Window) -> str:
     return (
         f"The greedy set of all {len(survey.plan.mixes)} × {survey.plan.starts} start images. "
-        "Under each: maps that it activates; + those that none before it does; its mix (scales of "
-        "a tenth of the variance or more, strongest first) and its number. One linear scale: "
+        "Under each: maps that it activates; + those that none before it does; its mix (scales "
+        "with a tenth of its weights or more, heaviest first) and its number. One linear scale: "
         f"{scale_in_words(window)}"
     )
 
