@@ -125,7 +125,9 @@ SurveyOut = Annotated[
     Path | None,
     _out("File; without it survey_NETWORK_layerN.db.", "--out", "-o", metavar="FILE"),
 ]
-Levels = Annotated[str, _starts("Weights that a scale may have in a mix.", metavar="0,1")]
+Levels = Annotated[
+    str | None, _starts("Weights that a scale may have in a mix; without it 0,1.", metavar="0,1")
+]
 Smoothings = Annotated[str, _starts("Blur passes; each makes a set of mixes.", metavar="0,1,2,4")]
 Sobol = Annotated[int | None, _starts("So many mixes from a Sobol sequence instead of the grid.")]
 StartsPerMix = Annotated[int, _starts("Start images scored per mix.", "--starts")]

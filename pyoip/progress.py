@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -60,25 +61,24 @@ class ProgressLine:
         """Show where the ascents stand."""
         self.show(done, total, f"{left} ascents to come")
 
-    def show(self, done: float, total: float, note: str) -> None:
-        """Show work done, all of it, and a few words."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, note=note)
-            return
+    def show(self, done: float, total: float, note: str, left: float | None = None) -> None:
+        """Show work done, all of it, a few words, and the seconds left; None: as until now."""
         now = self._clock()
-        if not self._silent and now - self._said >= SECONDS_BETWEEN_LINES:
+        share = done / total if total else 0.0
+        if left is None:
+            left = (now - self._began) * (1 / share - 1) if share else math.inf
+        rest = f", about {left:.0f} s left" if math.isfinite(left) else ""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, note=f"{note}{rest}")
+        elif not self._silent and now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
-            share = done / total if total else 0.0
-            seconds = (now - self._began) * (1 / share - 1) if share else 0.0
-            rest = f", about {seconds:.0f} s left" if share else ""
             say(f"{self._what}: {share:.0%}, {note}{rest}")
 
 
 def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeLeft())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     notes = TextColumn("{task.fields[note]}", style="dim")
     return Progress(*columns, notes, console=Console(stderr=True), transient=True)

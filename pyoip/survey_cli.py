@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 from . import options as o
-from .console import INTERRUPTED
+from .console import INTERRUPTED, fail
 from .errors import Interrupted, InvalidArgument
-from .fluctuations import Fluctuations
 from .progress import ProgressLine, say
-from .settings import Settings
-from .summary import ranges
+from .settings import Settings, whole
 
 if TYPE_CHECKING:
     from .surveys.run import Progress
@@ -30,8 +29,23 @@ class _RunByDefault(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``run`` in front of what names no command."""
         if args and args[0] not in (*self.commands, "--help", "-h"):
+            _check_meant(args, list(self.commands))
             args = ["run", *args]
         return super().parse_args(ctx, args or ["--help"])
+
+
+def _check_meant(args: list[str], commands: list[str]) -> None:
+    """Refuse what is no model but nearly a command, or the file of a survey."""
+    near = difflib.get_close_matches(args[0], commands, n=1, cutoff=0.7)
+    if near and not Path(args[0]).exists():
+        fail(f"no command {args[0]!r}: did you mean 'pyoip survey {' '.join([*near, *args[1:]])}'?")
+    try:
+        with open(args[0], "rb") as file:
+            database = file.read(16).startswith(b"SQLite format 3")
+    except OSError:
+        return
+    if database:
+        fail(f"{args[0]} is no model: did you mean 'pyoip survey status {args[0]}'?")
 
 
 survey = typer.Typer(
@@ -56,7 +70,7 @@ def run(
     out: o.SurveyOut = None,
     starts: o.StartsPerMix = 1000,
     scales: o.Scales = None,
-    levels: o.Levels = "0,1",
+    levels: o.Levels = None,
     smoothings: o.Smoothings = "0,1,2,4",
     sobol: o.Sobol = None,
     article: o.Article = 16,
@@ -86,12 +100,17 @@ def run(
     from .surveys import grid
     from .surveys import sobol as sample
     from .surveys import survey as search
+    from .surveys.plan import LEVELS, MOST_MIXES, default_scales
 
     network = o.network_from(model, input_shape, pixels, mean, std)
     target, numbers = network.select(layer, maps)
-    widths = o.numbers("--scales", scales, float) or Fluctuations.scales
+    widths = o.numbers("--scales", scales, float) or default_scales(network.input_shape)
     passes = o.numbers("--smoothings", smoothings, int)
-    weights = o.numbers("--levels", levels, float)
+    weights = o.numbers("--levels", levels, float) or LEVELS
+    if sobol is not None and levels is not None:
+        raise InvalidArgument("--levels: belongs to the grid, but --sobol asks for a sequence")
+    if sobol is not None:
+        whole("--sobol", sobol, 1, MOST_MIXES)
     path = out or Path(f"survey_{o.file_name(network.name)}_layer{target.number}.db")
     mixes = grid(widths, weights, passes) if sobol is None else sample(sobol, widths, passes)
     with ProgressLine(f"{network.name}, layer {target.number}", silent=quiet) as line:
@@ -117,7 +136,7 @@ def run(
                 engine=engine,
                 threads=threads,
                 scheduler=scheduler,
-                progress=lambda at: line.show(at.done, at.total, _note(at)),
+                progress=lambda at: line.show(at.done, at.total, _note(at), at.left),
             )
         except Interrupted as stop:
             say(str(stop))
@@ -149,8 +168,8 @@ def report(file: o.SurveyFile, out: o.ReportFolder = None, quiet: o.Quiet = Fals
     from .surveys import load_survey
     from .surveys.report import write_report
 
-    folder = out or file.with_name(f"{file.stem}_report")
     found = load_survey(file)
+    folder = out or file.with_name(f"{file.stem}_report")
     paths = write_report(found, folder)
     if not quiet:
         print(f"{found}\nreport: {', '.join(path.name for path in paths)} in {folder}")
@@ -163,14 +182,14 @@ def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Js
     from .surveys.report import about_map, write_map
 
     found = load_survey(file)
-    if map not in found.maps:
-        raise InvalidArgument(f"map {map}: not in this survey, which has {ranges(found.maps)}")
+    found.column(map)
     if json:
         print(dumps(found.map_as_dict(map), indent=1))
     else:
         print("\n".join(about_map(found, map)))
-    if out is not None:
-        print(f"picture: {write_map(found, map, out)}")
+    picture = None if out is None else write_map(found, map, out)
+    if picture is not None and not json:
+        print(f"picture: {picture}")
 
 
 @survey.command(epilog="Example:  pyoip survey export layer2.db layer2.parquet")

@@ -270,7 +270,8 @@ def test_a_misspelt_command():
 
 def test_an_unknown_command():
     commands = app.registered_commands
-    names = ", ".join(c.name or c.callback.__name__.replace("_", "-") for c in commands)
+    own = [c.name or c.callback.__name__.replace("_", "-") for c in commands]
+    names = ", ".join([*own, *(group.name for group in app.registered_groups)])
     assert error_of("zzz") == f"no command 'zzz': there are {names}"
     assert names.startswith("layers, ascend, ")
 

@@ -26,7 +26,7 @@ from pyoip.fluctuations import Fluctuations
 from pyoip.surveys import plan as plan_module
 from pyoip.surveys import work
 from pyoip.surveys.cluster import Queue
-from pyoip.surveys.likeness import correlation
+from pyoip.surveys.likeness import by_chance, correlation
 from pyoip.surveys.plan import Plan, describe, shares
 from pyoip.surveys.store import Store, reading
 
@@ -84,14 +84,48 @@ def test_alive_is_the_share_of_start_images_that_activate_a_map(found: pyoip.Sur
 
 
 def test_ascents_begin_at_the_best_start_images(found: pyoip.Survey) -> None:
-    """The one that led to the OIP is among the highest; asleep, by preactivation."""
+    """The one that led to the OIP is among the highest; asleep, by preactivation; dead, any."""
     for mix in (0, 4):
         for objective, asleep in (("activation", False), ("preactivation", True)):
             scores = pyoip.score("mnist", _pool(found, mix), LAYER, objective=objective)
             best = np.argsort(-scores, axis=0, kind="stable")[: found.plan.ascents]
-            columns = np.flatnonzero((found.alive[mix] == 0) == asleep)
+            columns = np.flatnonzero(((found.alive[mix] == 0) == asleep) & ~(found.bounds <= 0))
             for column in columns:
                 assert found.starts[mix, column] in best[:, column]
+
+
+def test_the_best_of_many_scores_the_earlier_of_equal_ones_first(found: pyoip.Survey) -> None:
+    worker = work.Worker(pyoip.load("mnist"), replace(found.plan, ascents=3))
+    scores = np.array([[0, 5], [2, 5], [0, 5], [2, 5], [1, 5]], np.float32)
+    best, values = worker._best(np.arange(10, 15), scores)
+    assert best.tolist() == [[11, 13, 14], [10, 11, 12]]
+    assert values.tolist() == [[2, 2, 1], [5, 5, 5]]
+    few, _ = worker._best(np.arange(2), scores[:2])
+    assert few.tolist() == [[1, 0, -1], [0, 1, -1]]
+
+
+def test_pieces_that_activate_a_map_come_before_those_that_do_not() -> None:
+    """Even where a silent piece has the higher numbers: they are preactivations."""
+
+    def piece(alive: int, numbers: list[int], scores: list[float]) -> work.Scored:
+        arrays = np.array([numbers]), np.array([scores], np.float32)
+        return work.Scored(np.array([alive]), b"", *arrays)
+
+    silent, awake = piece(0, [1, 2], [0.9, 0.8]), piece(1, [5, 6], [0.3, 0.0])
+    assert work.merged([silent, awake]).tolist() == [[5, 6]]
+    short = piece(1, [7, -1], [0.5, -np.inf])
+    assert work.merged([silent, short]).tolist() == [[7, 1]]
+
+
+def test_maps_in_any_order_give_the_same(found: pyoip.Survey, tmp_path: Path) -> None:
+    odd = pyoip.survey(
+        "mnist", "conv3:26,20,24", out=tmp_path / "odd.db", **{**FEW, "mixes": MIXES[2]}
+    )
+    columns = [found.maps.index(number) for number in odd.maps]
+    assert odd.maps == (26, 20, 24)
+    np.testing.assert_array_equal(odd.article(), found.article()[:, columns])
+    np.testing.assert_array_equal(odd.activations[0], found.activations[2, columns])
+    np.testing.assert_array_equal(odd.alive[0], found.alive[2, columns])
 
 
 def test_images_reach_what_is_said_of_them(found: pyoip.Survey) -> None:
@@ -234,6 +268,24 @@ def test_a_plan_survives_its_texts(found: pyoip.Survey) -> None:
 def test_bad_arguments_are_refused(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=message):
         _survey(tmp_path / "x.db", **changed)
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_small_images_get_the_scales_that_fit_them() -> None:
+    assert plan_module.default_scales((1, 8, 8)) == (1, 2, 4)
+    assert len(plan_module.as_mixes(None, (1, 8, 8))) == 28
+    with pytest.raises(InvalidArgument, match="a weighty scale that puts two cells or more"):
+        plan_module.as_mixes(Fluctuations((9,), (1,)), (1, 8, 8))
+
+
+def test_unknown_maps_and_mixes_are_refused(found: pyoip.Survey) -> None:
+    for ask in (found.clusters, found.images, found.map_as_dict, found.alikeness):
+        with pytest.raises(
+            InvalidArgument, match="map 3: must be a map of this survey, which has 20-27"
+        ):
+            ask(3)
+    with pytest.raises(InvalidArgument, match="mix=6: must be an integer in 0 … 5"):
+        found.image(22, 6)
 
 
 def test_bad_grids_are_refused() -> None:
@@ -243,6 +295,14 @@ def test_bad_grids_are_refused() -> None:
         pyoip.grid(smoothings=())
     with pytest.raises(InvalidArgument, match="count=0"):
         pyoip.sobol(0)
+    for given in ({"scales": 5}, {"levels": "ab"}, {"levels": [None]}):
+        with pytest.raises(InvalidArgument, match="must be a sequence of one number or more"):
+            pyoip.grid(**given)
+    with pytest.raises(InvalidArgument, match=r"so few that there are 65536 mixes, not 387420489"):
+        pyoip.grid(scales=range(1, 10), levels=range(9), smoothings=(0,))
+    with pytest.raises(InvalidArgument, match="smoothings"):
+        pyoip.sobol(4, smoothings=())
+    assert len(pyoip.grid(levels=iter((0, 1)))) == 60
 
 
 # --- stopping and going on -----------------------------------------------------------------------
@@ -575,6 +635,16 @@ def test_correlation_is_blind_to_shifts_and_contrast() -> None:
     assert correlation(image, other) < 0.4
     assert correlation(image, np.ones_like(image)) == 0.0
     assert correlation(image, image[::-1]) < 0.6  # channels are not exchanged
+
+
+def test_likeness_is_more_than_chance() -> None:
+    """Unrelated smooth images correlate by far more than rough ones do."""
+    smooth = pyoip.start_images(2, fluctuations=Fluctuations((9,), (1,), 4))
+    rough = pyoip.start_images(2, fluctuations=Fluctuations((1,), (1,)))
+    assert by_chance(rough[0]) < 0.25
+    assert 0.5 < by_chance(smooth[0]) < 0.95
+    assert by_chance(smooth[0]) == by_chance(smooth[0])
+    assert correlation(*smooth) < by_chance(smooth[0])
 
 
 def test_clusters_gather_what_is_alike_under_the_highest(

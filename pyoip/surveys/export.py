@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import EngineUnavailable, InvalidArgument
+from ..errors import DataError, EngineUnavailable, InvalidArgument
 from ..files import replacing
 from .findings import Survey
 from .store import reading
@@ -44,6 +45,8 @@ def write_table(survey: Survey, path: str | Path) -> int:
     file = Path(path)
     if file.suffix not in _KINDS:
         raise InvalidArgument(f"{file}: must end in {', '.join(_KINDS)}")
+    if not file.parent.is_dir():
+        raise DataError(f"{file}: there is no folder {file.parent}")
     write = {".csv": _write_csv, ".parquet": _write_parquet, ".npz": _write_arrays}[file.suffix]
     with replacing(file) as temporary:
         return write(survey, temporary)
@@ -109,15 +112,28 @@ def _batched(rows: Iterator[tuple[Any, ...]], most: int) -> Iterator[list[tuple[
 
 
 def _write_arrays(survey: Survey, path: Path) -> int:
-    shape = (len(survey.plan.mixes), len(survey.maps), *survey.plan.shape)
-    images = np.full(shape, np.nan, np.float32)
-    column = {number: i for i, number in enumerate(survey.maps)}
-    with reading(survey.path) as database:
-        for mix, number, image in database.execute("SELECT mix, map, image FROM oips"):
-            images[mix, column[number]] = np.frombuffer(image, np.float32).reshape(shape[2:])
+    """An .npz whose images are written one by one: all of them may not fit into memory."""
     names = ("alive", "activations", "preactivations", "verdicts", "stops", "steps", "woke")
     arrays = {name: getattr(survey, name) for name in (*names, "starts", "real", "bounds")}
-    plan = json.dumps(survey.plan.as_texts())
-    with path.open("wb") as file:
-        np.savez(file, maps=np.array(survey.maps), images=images, plan=np.array(plan), **arrays)
+    arrays |= {"maps": np.array(survey.maps), "plan": np.array(json.dumps(survey.plan.as_texts()))}
+    with zipfile.ZipFile(path, "w", allowZip64=True) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+        with file.open("images.npy", "w", force_zip64=True) as member:
+            shape = (len(survey.plan.mixes), len(survey.maps), *survey.plan.shape)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(member, header)
+            for image in _images(survey):
+                member.write(image)
     return int(np.isfinite(survey.activations).sum())
+
+
+def _images(survey: Survey) -> Iterator[bytes]:
+    """Images in the order of mixes and the plan's maps, NaN where none is stored yet."""
+    missing = np.full(survey.plan.shape, np.nan, "<f4").tobytes()
+    with reading(survey.path) as database:
+        for mix in range(len(survey.plan.mixes)):
+            asked = database.execute("SELECT map, image FROM oips WHERE mix = ?", (mix,))
+            stored = dict(asked.fetchall())
+            yield from (stored.get(number, missing) for number in survey.maps)

@@ -17,7 +17,6 @@ from ..engines import STOPS, Ascents, Engine, for_layer
 from ..errors import UnsupportedLayer
 from ..fluctuations import Fluctuations
 from ..network import Network
-from ..settings import Objective
 from ..starts import BLOCK_BYTES, Job, Starts, known_maxima
 from .plan import Plan, Task
 
@@ -42,7 +41,8 @@ class Scored:
     awake : bytes
         Which do: bits (count, maps), packed along maps and compressed; see `bits`.
     numbers : int64 (maps, K)
-        The best by score, best first; by preactivation where none is alive. -1 behind the last.
+        The best by score, best first; by preactivation where none is alive, unless the map is
+        proven dead. -1 behind the last.
     scores : float32 (maps, K)
     """
 
@@ -141,39 +141,36 @@ class Worker:
         """Score some start images of a mix."""
         job = self._job(self.plan.mixes[task.mix], self.plan.maps)
         numbers = np.arange(task.first, task.first + task.count)
-        scores = self._scores(job, numbers, "activation", report)
-        alive = (scores > 0).sum(axis=0)
-        best, values = self._best(numbers, scores)
-        silent = np.flatnonzero(alive == 0)
-        if len(silent):
-            before = self._scores(job, numbers, "preactivation", report)[:, silent]
-            best[silent], values[silent] = self._best(numbers, before)
-        packed = np.packbits(scores > 0, axis=1).tobytes()
-        return Scored(alive, zlib.compress(packed, 1), best, values)
-
-    def _scores(
-        self, job: Job, numbers: Numbers, objective: Objective, report: Report | None
-    ) -> Floats:
+        after = np.empty((len(numbers), len(job.maps)), np.float32)
+        before = np.zeros_like(after)  # where it is needed: of maps that nothing activates
         block = max(1, BLOCK_BYTES // (4 * job.pixels))
-        parts = []
+        hopeful = ~(self.bounds <= 0)
         for first in range(0, len(numbers), block):
-            images = job.pool(numbers[first : first + block])
-            parts.append(self.engine.score(images, objective)[:, job.maps])
+            part = slice(first, first + block)
+            images = job.pool(numbers[part])
+            after[part] = self.engine.score(images, "activation")[:, job.maps]
+            hopeful &= ~(after[part] > 0).any(axis=0)
+            if hopeful.any():
+                before[part] = self.engine.score(images, "preactivation")[:, job.maps]
             if report is not None:
                 report((first + len(images)) / len(numbers))
-        return np.concatenate(parts)
+        alive = (after > 0).sum(axis=0)
+        best, values = self._best(numbers, np.where(hopeful, before, after))
+        packed = np.packbits(after > 0, axis=1).tobytes()
+        return Scored(alive, zlib.compress(packed, 1), best, values)
 
     def _best(self, numbers: Numbers, scores: Floats) -> tuple[Numbers, Floats]:
         """The best (maps, K) of scores (count, maps); the earlier of equal ones first."""
-        most = self.plan.ascents
-        order = np.argsort(-scores, axis=0, kind="stable")[:most].T
-        values = np.take_along_axis(scores.T, order, axis=1)
-        best = numbers[order]
-        missing = ((0, 0), (0, most - best.shape[1]))
-        return (
-            np.pad(best, missing, constant_values=-1),
-            np.pad(values, missing, constant_values=-np.inf),
-        )
+        count, maps = scores.shape
+        most = min(self.plan.ascents, count)
+        best = np.full((maps, self.plan.ascents), -1, np.int64)
+        values = np.full((maps, self.plan.ascents), -np.inf, np.float32)
+        least = np.partition(scores, count - most, axis=0)[count - most]
+        for row, column in enumerate(scores.T):
+            high = np.flatnonzero(column >= least[row])
+            order = high[np.argsort(-column[high], kind="stable")[:most]]
+            best[row, :most], values[row, :most] = numbers[order], column[order]
+        return best, values
 
     # --- ascents -------------------------------------------------------------------------------
 
@@ -238,11 +235,12 @@ def bits(awake: bytes, count: int, maps: int) -> NDArray[np.bool_]:
 def merged(parts: list[Scored]) -> Numbers:
     """The best start images (maps, K) of a mix from all its pieces, in order.
 
-    A piece that does not activate a map brings preactivations, which are negative then, and so
-    stand behind whatever activates it.
+    Those of a piece that does not activate a map are ranked by preactivation, and stand behind
+    those of pieces that do.
     """
     numbers = np.concatenate([part.numbers for part in parts], axis=1)
     scores = np.concatenate([part.scores for part in parts], axis=1)
     keep = parts[0].numbers.shape[1]
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :keep]
+    alive = [np.repeat(part.alive[:, None] > 0, keep, axis=1) for part in parts]
+    order = np.lexsort((-scores, ~np.concatenate(alive, axis=1), numbers < 0), axis=1)[:, :keep]
     return np.take_along_axis(numbers, order, axis=1)

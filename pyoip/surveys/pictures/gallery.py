@@ -191,8 +191,9 @@ def _gallery_in_words(survey: Survey, window: Window) -> str:
     return (
         f"A kind is a cluster of the OIPs that {mixes_in_words(survey)} led to: those "
         f"that correlate with its best by {LIKENESS:g} or more, shifted as fits best, and by more "
-        "than chance does. Under each: activation, of the others in per cent of the first; × mixes that lead there; the mix of "
-        "the one shown: scales with a tenth of its weights or more, heaviest first. One linear "
+        "than chance does. Under each: activation, of the others in per cent of the first; × mixes "
+        "that lead there; the mix of the one shown: scales with a tenth of its weights or more, "
+        "heaviest first. One linear "
         f"scale for all pages: {scale_in_words(window)}{meanings(survey, FRAMES)}"
     )
 
