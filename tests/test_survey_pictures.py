@@ -17,7 +17,8 @@ from PIL import Image
 
 import pyoip
 from pyoip.canvas import contrast_window, to_pixels
-from pyoip.surveys.findings import Starter, Survey, load_survey
+from pyoip.surveys.findings import Starter, Survey
+from pyoip.surveys.load import load_survey
 from pyoip.surveys.pictures import (
     coverage,
     draw_coverage,

@@ -5,7 +5,8 @@ brings them together on this machine and `cluster` on several, `findings` reads 
 `pictures` and `report` show them.
 """
 
-from .findings import Survey, load_survey
+from .findings import Survey
+from .load import load_survey
 from .plan import grid, sobol
 from .run import survey
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -467,76 +466,3 @@ def wilson(share: Exact, count: int) -> tuple[Exact, Exact]:
     spread = np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     half = z * spread / (1 + z**2 / count)
     return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
-
-
-def load_survey(path: str | os.PathLike[str]) -> Survey:
-    """Read what a survey has found so far, also while it is running.
-
-    Parameters
-    ----------
-    path : path
-        The file that `pyoip.survey` writes.
-
-    Raises
-    ------
-    DataError
-        There is none, or it is something else.
-    """
-    with reading(path) as database:
-        plan = Plan.from_texts(dict(database.execute("SELECT name, value FROM plan")))
-        limits = database.execute("SELECT map, real, bound FROM maps")
-        known = {number: (highest, bound) for number, highest, bound in limits}
-        sessions = database.execute("SELECT SUM(seconds), SUM(ascents), SUM(images) FROM sessions")
-        seconds, ascents, images = sessions.fetchone()
-        done = database.execute("SELECT COUNT(*) FROM tasks").fetchone()[0]
-        pairs = [known.get(number, (None, None)) for number in plan.maps]
-        ends = np.array(pairs, np.float64).reshape(-1, 2)
-        return Survey(
-            path=Path(path),
-            plan=plan,
-            **_oips(database, plan),
-            real=ends[:, 0],
-            bounds=ends[:, 1],
-            done=done,
-            total=sum(1 for _ in plan.tasks()),
-            seconds=seconds or 0.0,
-            ascents=ascents or 0,
-            images_scored=images or 0,
-            _article=_article(database, plan),
-        )
-
-
-def _oips(database: Any, plan: Plan) -> dict[str, Any]:
-    shape = (len(plan.mixes), len(plan.maps))
-    numbers = {n: np.full(shape, np.nan) for n in _NUMBERS}
-    texts = {n: np.full(shape, "", "<U16") for n in _TEXTS}
-    column = {number: i for i, number in enumerate(plan.maps)}
-    asked = f"SELECT mix, map, {', '.join((*_NUMBERS.values(), *_TEXTS.values()))} FROM oips"
-    for mix, number, *values in database.execute(asked):
-        for array, value in zip((*numbers.values(), *texts.values()), values, strict=True):
-            array[mix, column[number]] = value
-    numbers["alive"] /= plan.starts
-    return {**numbers, **texts}
-
-
-_NUMBERS = {
-    "alive": "alive",
-    "activations": "activation",
-    "preactivations": "preactivation",
-    "steps": "steps",
-    "woke": "woke",
-    "starts": "start",
-}
-_TEXTS = {"verdicts": "verdict", "stops": "stop"}
-
-
-def _article(database: Any, plan: Plan) -> dict[str, Array]:
-    values: dict[int, list[float]] = {}
-    for start, value in database.execute(
-        "SELECT start, activation FROM article ORDER BY start, map"
-    ):
-        values.setdefault(start, []).append(value)
-    rows = [values[start] for start in sorted(values)]
-    ordered = np.array(rows, np.float64).reshape(-1, len(plan.maps))
-    places = np.argsort(np.argsort(plan.maps))
-    return {"activations": ordered[:, places]}

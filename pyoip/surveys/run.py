@@ -13,7 +13,8 @@ from ..errors import Interrupted
 from ..fluctuations import Fluctuations
 from ..network import load
 from ..settings import Constraint, Settings, as_constraint, require, whole
-from .findings import Survey, load_survey
+from .findings import Survey
+from .load import load_survey
 from .plan import Plan, Task, as_mixes
 from .store import Store
 from .work import Climbed, Found, Worker
