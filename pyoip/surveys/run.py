@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import Interrupted
+from ..errors import EngineUnavailable, Interrupted
 from ..fluctuations import Fluctuations
 from ..network import load
 from ..settings import Constraint, Settings, as_constraint, require, whole
@@ -17,7 +18,14 @@ from .findings import Survey
 from .load import load_survey
 from .plan import Plan, Task, as_mixes
 from .store import Store
-from .work import Climbed, Found, Worker
+from .work import Found, Scored, Worker
+
+if TYPE_CHECKING:
+    from .cluster import Machines
+
+IMAGES_PER_ASCENT = 64
+"""Start images that are scored in the time of one ascent: 66 to 74 in layers 2 and 3 of the shipped
+network. How fast a survey goes is told in ascents, and its scores are counted among them."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +35,18 @@ class Progress:
     Attributes
     ----------
     done, total : float
-        Ascents stored, and all of them; a piece at hand counts by its share.
+        Ascents stored, and all of them; start images that are scored count `IMAGES_PER_ASCENT`
+        for one, and a piece at hand counts by its share.
     rate : float
         Ascents per second of this session; 0 before the first.
     left : float
         Seconds to come at that rate; infinite before the first.
     silent : int
-        Maps that nothing has activated yet.
+        Maps that nothing has activated yet, neither a start image nor an ascent.
     """
 
     done: float
-    total: int
+    total: float
     rate: float
     left: float
     silent: int
@@ -98,10 +107,14 @@ def survey(
     engine : str
         As in `pyoip.ascend`.
     threads : int, optional
-        Default: every processor of this process. Changes nothing but the time.
+        Default: every processor of this process. Changes nothing but the time. With a scheduler
+        each worker uses the threads that it was started with instead.
     scheduler : str, optional
         A Dask cluster that computes: its address, or ``"local:N"`` for N processes on this
-        machine. This process alone writes the file. Needs ``pip install 'pyoip[survey]'``.
+        machine. This process alone writes the file, and needs no engine. Workers need the same
+        version of pyoip, and for an engine on CUDA ``dask worker --resources GPU=1``. A script
+        must call this function under ``if __name__ == "__main__":`` for ``"local:N"``, since each
+        process imports the script. Needs ``pip install 'pyoip[survey]'``.
     progress : callable(Progress), optional
         Called a few times a second.
     input_shape : (C, H, W), optional
@@ -114,7 +127,8 @@ def survey(
     Raises
     ------
     ModelError, UnsupportedLayer, InvalidArgument, EngineUnavailable
-        As `pyoip.ascend` does.
+        As `pyoip.ascend` does; also where the cluster does not answer, or is lost: what is
+        finished is in the file.
     DataError
         The file is being written by another process, is something else, or was begun with another
         model or other settings.
@@ -167,31 +181,41 @@ def survey(
     )
     require(plan.ascents <= count, "ascents", ascents, f"at most starts={count}")
     worker = Worker(network, plan, threads)
-    with Store(out, plan) as store:
+    # Who computes comes first: without it no file is begun.
+    with _machines(worker, scheduler) as machines, Store(out, plan) as store:
         store.put_maps(worker.real.tolist(), worker.bounds.tolist())
         meter = Meter(store, progress)
         try:
-            for task, found, name in _computed(worker, store, meter, scheduler):
-                store.put(task, found, name)
-                meter.finished(task, found)
+            with closing(_computed(worker, store, meter, machines)) as pieces:
+                for task, found, name in pieces:
+                    store.put(task, found, name)
+                    meter.finished(task, found)
+        except EngineUnavailable as error:
+            raise EngineUnavailable(f"{error}; {meter} in {out}; the same call goes on") from None
         except KeyboardInterrupt:
             raise Interrupted(
-                f"interrupted: {meter.pieces} of {meter.tasks} pieces are in {out}; the same call "
-                "goes on",
-                load_survey(out),
+                f"interrupted: {meter} in {out}; the same call goes on", load_survey(out)
             ) from None
     return load_survey(out)
 
 
+def _machines(worker: Worker, scheduler: str | None) -> AbstractContextManager[Machines | None]:
+    """The cluster asked for; None, and an engine that is made, where this process computes."""
+    if scheduler is None:
+        _ = worker.engine
+        return nullcontext()
+    from .cluster import connected
+
+    return connected(scheduler, worker.network, worker.plan)
+
+
 def _computed(
-    worker: Worker, store: Store, meter: Meter, scheduler: str | None
-) -> Iterator[tuple[Task, Found, str]]:
+    worker: Worker, store: Store, meter: Meter, machines: Machines | None
+) -> Generator[tuple[Task, Found, str], None, None]:
     """What is missing, piece by piece: on a cluster, or here and in order."""
     done = store.done()
-    if scheduler is not None:
-        from .cluster import compute
-
-        yield from compute(worker.network, store, scheduler, done)
+    if machines is not None:
+        yield from machines.compute(store, done)
         return
     for task in store.plan.tasks():
         if task.key not in done:
@@ -218,22 +242,31 @@ class Meter:
         self._now, self._awake = self._before, store.awake()
         self._began, self._said = time.perf_counter(), 0.0
 
-    def weight(self, task: Task) -> int:
-        """Ascents of a piece; scores are quick beside them."""
+    def __str__(self) -> str:
+        return f"{self.pieces} of {self.tasks} pieces are"
+
+    def weight(self, task: Task) -> float:
+        """Ascents of a piece, or what takes as long."""
         if task.kind == "score":
-            return 0
+            return task.count / IMAGES_PER_ASCENT
         return len(self._plan.maps) if task.kind == "article" else task.count * self._plan.ascents
 
     def within(self, task: Task) -> Callable[[float], None]:
-        """What takes the share of a piece that is done."""
-        return lambda share: self._tell(share * self.weight(task))
+        """What takes the share of a piece that is done; one that falls back is passed over."""
+        most = 0.0
+
+        def tell(share: float) -> None:
+            nonlocal most
+            most = max(most, share)
+            self._tell(most * self.weight(task))
+
+        return tell
 
     def finished(self, task: Task, found: Found) -> None:
         """Count a piece that is stored."""
         self._now += self.weight(task)
         self.pieces += 1
-        if task.kind == "climb" and isinstance(found, Climbed):
-            self._awake |= set(found.maps[found.activations > 0].tolist())
+        self._awake |= awake(self._plan, found)
         self._tell(0.0, last=self.pieces == self.tasks)
 
     def _silent(self) -> int:
@@ -248,3 +281,10 @@ class Meter:
         rate = (done - self._before) / (clock - self._began)
         left = (self._total - done) / rate if rate else float("inf")
         self._told(Progress(done, self._total, rate, left, self._silent()))
+
+
+def awake(plan: Plan, found: Found) -> set[int]:
+    """Maps that anything in a piece activates."""
+    if isinstance(found, Scored):
+        return {number for number, alive in zip(plan.maps, found.alive, strict=True) if alive > 0}
+    return set(found.maps[found.activations > 0].tolist())

@@ -121,9 +121,13 @@ class Store:
         return best[task.first : task.first + task.count]
 
     def awake(self) -> set[int]:
-        """Maps that something stored activates."""
-        asked = "SELECT DISTINCT map FROM oips WHERE activation > 0"
-        return {number for (number,) in self._database.execute(asked)}
+        """Maps that something stored activates: a start image that is scored, or an ascent."""
+        climbed = "SELECT map FROM {} WHERE activation > 0"
+        asked = f"{climbed.format('oips')} UNION {climbed.format('article')}"
+        found = {number for (number,) in self._database.execute(asked)}
+        for (blob,) in self._database.execute("SELECT alive FROM scores"):
+            found.update(np.array(self.plan.maps)[np.frombuffer(blob, np.int64) > 0].tolist())
+        return found
 
     # --- writing -------------------------------------------------------------------------------
 
