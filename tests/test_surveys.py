@@ -19,48 +19,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from survey_case import FEW, LAYER, MIXES, contents, survey
 
 import pyoip
 from pyoip.errors import DataError, Interrupted, InvalidArgument
 from pyoip.fluctuations import Fluctuations
 from pyoip.surveys import plan as plan_module
-from pyoip.surveys import work
+from pyoip.surveys import store, work
 from pyoip.surveys.cluster import Queue
 from pyoip.surveys.likeness import by_chance, correlation
 from pyoip.surveys.plan import Plan, describe, shares
+from pyoip.surveys.run import IMAGES_PER_ASCENT, Meter
 from pyoip.surveys.store import Store, reading
-
-MIXES = pyoip.grid(scales=(1, 4), smoothings=(0, 1))  # six
-LAYER = "conv3:20-27"  # of the shipped network; 25 is dead
-FEW: dict[str, Any] = {"mixes": MIXES, "starts": 30, "ascents": 2, "article": 2, "steps": 24}
-TABLES = {
-    "plan": "name",
-    "maps": "map",
-    "tasks": "kind, mix, first",
-    "scores": "mix, first",
-    "oips": "mix, map",
-    "article": "start, map",
-}
-
-
-def _survey(out: Path, **changed: Any) -> pyoip.Survey:
-    return pyoip.survey("mnist", LAYER, out=out, **{**FEW, **changed})
-
-
-def _contents(path: Path) -> dict[str, list[Any]]:
-    """All that depends on the plan: every table but the sessions, in order."""
-    with reading(path) as database:
-        return {
-            table: database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()
-            for table, order in TABLES.items()
-        }
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A survey that nothing has interrupted."""
     path = tmp_path_factory.mktemp("survey") / "whole.db"
-    _survey(path)
+    survey(path)
     return path
 
 
@@ -153,16 +130,16 @@ def test_pieces_of_any_size_give_the_same(
     """Start images are ranked over all pieces, those that wake a map before those that do not."""
     monkeypatch.setattr(plan_module, "SCORED_AT_ONCE", 7)
     monkeypatch.setattr(plan_module, "CLIMBED_AT_ONCE", 3)
-    _survey(tmp_path / "pieces.db")
-    pieces, at_once = _contents(tmp_path / "pieces.db"), _contents(whole)
+    survey(tmp_path / "pieces.db")
+    pieces, at_once = contents(tmp_path / "pieces.db"), contents(whole)
     for table in ("plan", "maps", "oips", "article"):
         assert pieces[table] == at_once[table]
     assert len(pieces["scores"]) == 5 * len(at_once["scores"])
 
 
 def test_threads_change_nothing(whole: Path, tmp_path: Path) -> None:
-    _survey(tmp_path / "one.db", threads=1)
-    assert _contents(tmp_path / "one.db") == _contents(whole)
+    survey(tmp_path / "one.db", threads=1)
+    assert contents(tmp_path / "one.db") == contents(whole)
 
 
 def test_verdicts_are_those_of_an_ascent(found: pyoip.Survey) -> None:
@@ -194,7 +171,7 @@ def test_the_articles_way_takes_one_start_image_for_all_and_wakes_nothing(
 
 
 def test_any_engine_can_be_asked(tmp_path: Path, found: pyoip.Survey) -> None:
-    by_onnx = _survey(tmp_path / "onnx.db", engine="onnx", mixes=MIXES[:1], article=0)
+    by_onnx = survey(tmp_path / "onnx.db", engine="onnx", mixes=MIXES[:1], article=0)
     np.testing.assert_allclose(by_onnx.alive[0], found.alive[0])
     np.testing.assert_allclose(by_onnx.activations[0], found.activations[0], rtol=2e-2, atol=1e-4)
 
@@ -267,7 +244,7 @@ def test_a_plan_survives_its_texts(found: pyoip.Survey) -> None:
 )
 def test_bad_arguments_are_refused(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        _survey(tmp_path / "x.db", **changed)
+        survey(tmp_path / "x.db", **changed)
     assert not (tmp_path / "x.db").exists()
 
 
@@ -322,10 +299,10 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_call_goes_on(
     partial = stopped.value.result
     assert 0 < partial.done < partial.total
     assert not partial.complete
-    before = _contents(path)["oips"]
-    assert _survey(path).complete
-    assert _contents(path) == _contents(whole)
-    assert _contents(path)["oips"][: len(before)] == before
+    before = contents(path)["oips"]
+    assert survey(path).complete
+    assert contents(path) == contents(whole)
+    assert contents(path)["oips"][: len(before)] == before
 
 
 def _unhurried(path: Path, progress: Any) -> pyoip.Survey:
@@ -333,14 +310,14 @@ def _unhurried(path: Path, progress: Any) -> pyoip.Survey:
     clock = iter(range(10**9))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyoip.surveys.run.time.perf_counter", lambda: float(next(clock)))
-        return _survey(path, progress=progress)
+        return survey(path, progress=progress)
 
 
 def test_nothing_finished_is_repeated(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work.Worker, "perform", lambda *_: pytest.fail("computed again"))
-    before = _contents(whole)
-    assert _survey(whole).complete
-    assert _contents(whole) == before
+    before = contents(whole)
+    assert survey(whole).complete
+    assert contents(whole) == before
 
 
 RUN = """
@@ -369,12 +346,13 @@ def _killed(path: Path, seconds: float) -> bool:
     return True
 
 
-def _kill_repeatedly(whole: Path, folder: Path, kills: int) -> None:
+def _kill_repeatedly(folder: Path, kills: int) -> None:
     """Kill at random moments, of several surveys one after the other, until there were enough."""
     chance = random.Random(1)
     began = time.perf_counter()
     assert _killed(folder / "clock.db", 60.0)
     lasts = time.perf_counter() - began
+    whole = contents(folder / "clock.db")
     number, killed = 0, 0
     while killed < kills:
         path, before = folder / f"{number}.db", list[Any]()
@@ -385,8 +363,10 @@ def _kill_repeatedly(whole: Path, folder: Path, kills: int) -> None:
             if now is not None:
                 assert set(now) >= set(before)  # nothing finished is lost, nor its bits changed
                 before = now
-        same = {name: rows for name, rows in _contents(path).items() if name != "tasks"}
-        assert same == {name: rows for name, rows in _contents(whole).items() if name != "tasks"}
+        assert contents(path) == whole
+        found = pyoip.load_survey(path)
+        assert found.ascents == 2 * 8 + 6 * 8 * 2  # over all that were killed: nothing twice
+        assert found.images_scored == 6 * 30
 
 
 def _stored(path: Path) -> list[Any] | None:
@@ -395,16 +375,16 @@ def _stored(path: Path) -> list[Any] | None:
         return None
     with closing(sqlite3.connect(path)) as database:
         begun = database.execute("PRAGMA user_version").fetchone()[0]
-    return _contents(path)["oips"] if begun else None
+    return contents(path)["oips"] if begun else None
 
 
-def test_kill_9_loses_nothing_finished(whole: Path, tmp_path: Path) -> None:
-    _kill_repeatedly(whole, tmp_path, 12)
+def test_kill_9_loses_nothing_finished_and_repeats_nothing(tmp_path: Path) -> None:
+    _kill_repeatedly(tmp_path, 12)
 
 
 @pytest.mark.slow
-def test_kill_9_at_a_hundred_moments(whole: Path, tmp_path: Path) -> None:
-    _kill_repeatedly(whole, tmp_path, 100)
+def test_kill_9_at_a_hundred_moments(tmp_path: Path) -> None:
+    _kill_repeatedly(tmp_path, 100)
 
 
 def _complete(path: Path) -> bool:
@@ -426,7 +406,7 @@ def test_every_write_may_fail(whole: Path, tmp_path: Path, monkeypatch: pytest.M
     while not _complete(path):
         left[0] = 1 + fails % 5
         try:
-            _survey(path)
+            survey(path)
         except DataError as error:
             said = str(error)
             fails += 1
@@ -434,7 +414,7 @@ def test_every_write_may_fail(whole: Path, tmp_path: Path, monkeypatch: pytest.M
     assert fails > 14  # once for every piece at least
     assert "all finished pieces are kept: make room, then run the same command again" in said
     left[0] = 0
-    assert _contents(path) == _contents(whole)
+    assert contents(path) == contents(whole)
 
 
 def test_a_full_disk_is_told_and_can_be_gone_on_from(whole: Path, tmp_path: Path) -> None:
@@ -449,22 +429,22 @@ def test_a_full_disk_is_told_and_can_be_gone_on_from(whole: Path, tmp_path: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyoip.surveys.store.sqlite3.connect", small)
         with pytest.raises(DataError, match=r"disk is full\); all finished pieces are kept"):
-            _survey(path)
+            survey(path)
     assert 0 < pyoip.load_survey(path).done < 14
-    _survey(path)
-    assert _contents(path) == _contents(whole)
+    survey(path)
+    assert contents(path) == contents(whole)
 
 
 def test_an_unwritable_place_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file/x.db: Not a directory|file/x.db: File exists"):
-        _survey(tmp_path / "file" / "x.db")
+        survey(tmp_path / "file" / "x.db")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that nobody can write to")
 def test_a_read_only_folder_is_refused_at_once() -> None:
     with pytest.raises(DataError, match=r"cannot be opened for writing \(.*look at the rights"):
-        _survey(Path("/proc/self/survey.db"))
+        survey(Path("/proc/self/survey.db"))
 
 
 def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
@@ -475,15 +455,73 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
         os.kill(first.pid, signal.SIGSTOP)
         try:
             with pytest.raises(DataError, match="another process is writing it"):
-                _survey(path)
+                survey(path)
         finally:
             first.kill()
-    assert _survey(path).complete  # its lock died with it
+    assert survey(path).complete  # its lock died with it
+
+
+def test_a_second_name_for_the_file_is_no_way_round_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "real.db"
+    survey(path, mixes=MIXES[:1])
+    (tmp_path / "link.db").symlink_to(path)
+    plan = pyoip.load_survey(path).plan
+    with Store(path, plan), pytest.raises(DataError, match="another process is writing it"):
+        Store(tmp_path / "link.db", plan)
+
+
+def test_a_lock_file_that_was_removed_while_another_waited_locks_nothing(tmp_path: Path) -> None:
+    """Who opened it before its holder removed it must take the new one."""
+    path = tmp_path / "x.db"
+    opened, late = open, list[Any]()
+
+    def open_late(*args: Any, **more: Any) -> Any:
+        file = opened(*args, **more)
+        if not late:
+            late.append(True)
+            store._Lock(path).release()  # another comes, and goes, before we lock
+        return file
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.open", open_late)
+        mine = store._Lock(path)
+    with pytest.raises(DataError, match="another process is writing it"):
+        store._Lock(path)
+    mine.release()
+
+
+def test_a_reader_sees_one_state_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    survey(path, mixes=MIXES[:1])
+    with reading(path) as database:
+        before = database.execute("SELECT COUNT(*) FROM oips").fetchone()
+        with closing(sqlite3.connect(path)) as writer, writer:
+            writer.execute("DELETE FROM oips")
+        assert database.execute("SELECT COUNT(*) FROM oips").fetchone() == before
+
+
+def test_pieces_that_cannot_be_read_are_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that cannot be written, the pieces in SQLite's own file would be missing."""
+    path, right = tmp_path / "ro.db", sqlite3.connect
+    survey(path, mixes=MIXES[:1])
+
+    def connect(address: Any, **more: Any) -> Any:
+        if "immutable" not in str(address):
+            raise sqlite3.OperationalError("unable to open database file")
+        return right(address, **more)
+
+    monkeypatch.setattr(store.sqlite3, "connect", connect)
+    assert pyoip.load_survey(path).complete
+    (tmp_path / "ro.db-wal").write_bytes(b"pieces")
+    with pytest.raises(DataError, match=r"its last pieces are in ro.db-wal, which cannot be read"):
+        pyoip.load_survey(path)
 
 
 def test_a_finished_survey_is_one_file(tmp_path: Path) -> None:
     path = tmp_path / "alone.db"
-    _survey(path, mixes=MIXES[:1])
+    survey(path, mixes=MIXES[:1])
     pyoip.load_survey(path)
     assert [file.name for file in tmp_path.iterdir()] == ["alone.db"]
 
@@ -492,11 +530,11 @@ def test_readers_never_wait(tmp_path: Path) -> None:
     """Each sees whole pieces, more and more of them."""
     path, seen = tmp_path / "read.db", list[pyoip.Survey]()
     _unhurried(path, lambda at: seen.append(pyoip.load_survey(path)))
-    done = [survey.done for survey in seen]
+    done = [found.done for found in seen]
     assert done == sorted(done)
     assert len(set(done)) > 5
-    for survey in seen:
-        stored = np.isfinite(survey.activations)
+    for found in seen:
+        stored = np.isfinite(found.activations)
         assert (stored.all(axis=1) | ~stored.any(axis=1)).all()
 
 
@@ -515,10 +553,10 @@ def test_readers_never_wait(tmp_path: Path) -> None:
 def test_other_settings_are_refused_by_name(
     changed: dict[str, Any], message: str, whole: Path
 ) -> None:
-    before = _contents(whole)
+    before = contents(whole)
     with pytest.raises(DataError, match=message):
-        _survey(whole, **changed)
-    assert _contents(whole) == before
+        survey(whole, **changed)
+    assert contents(whole) == before
 
 
 def test_another_model_is_refused(whole: Path) -> None:
@@ -527,10 +565,20 @@ def test_another_model_is_refused(whole: Path) -> None:
         pyoip.survey(network, LAYER, out=whole, **FEW)
 
 
+def test_the_same_model_by_another_name_goes_on(whole: Path) -> None:
+    assert pyoip.survey(replace(pyoip.load("mnist"), name="x"), LAYER, out=whole, **FEW).complete
+
+
+def test_other_maps_are_named(whole: Path) -> None:
+    for maps, message in (("20-26", "20-27, not 20-26"), ("27,20-26", "20-27, in this order")):
+        with pytest.raises(DataError, match=message):
+            pyoip.survey("mnist", f"conv3:{maps}", out=whole, **FEW)
+
+
 def test_other_versions_are_refused(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyoip.surveys.run.version", lambda _: "9.9")
     with pytest.raises(DataError, match=r"was begun with version='[\d.]+', not '9.9'"):
-        _survey(whole)
+        survey(whole)
 
 
 def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
@@ -541,20 +589,63 @@ def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
     for path, message in ((other, "no survey; choose another"), (text, "no survey, or a damaged")):
         before = path.read_bytes()
         with pytest.raises(DataError, match=message):
-            _survey(path)
+            survey(path)
         with pytest.raises(DataError, match="no survey"):
             pyoip.load_survey(path)
         assert path.read_bytes() == before
+    with closing(sqlite3.connect(tmp_path / "begun.db")) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    with pytest.raises(DataError, match="empty; a survey that writes it has not begun yet"):
+        pyoip.load_survey(tmp_path / "begun.db")
+    for path in (tmp_path, Path("."), Path("/")):
+        for act in (survey, pyoip.load_survey):
+            with pytest.raises(DataError, match="is a folder; must be a file"):
+                act(path)
+    for nothing in ("", 3, None):
+        with pytest.raises(InvalidArgument, match="must be the path of a file"):
+            survey(nothing)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no such file; 'pyoip survey MODEL --out"):
         pyoip.load_survey(tmp_path / "missing.db")
+
+
+def test_rates_are_those_of_this_session(tmp_path: Path, monkeypatch: Any) -> None:
+    """What an earlier one has done took no time of this one, and is in its own sums."""
+    path, told, now = tmp_path / "p.db", list[Any](), [0.0]
+
+    def stop(at: Any) -> None:
+        if at.done > 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        _unhurried(path, stop)
+    monkeypatch.setattr("pyoip.surveys.run.time.perf_counter", lambda: now[0])
+    plan = pyoip.load_survey(path).plan
+    with Store(path, plan) as half:
+        meter = Meter(half, told.append)
+        now[0] = 10.0
+        task = next(t for t in plan.tasks() if t.key not in half.done() and t.kind == "climb")
+        meter.within(task)(0.5)
+    assert told[0].done > 40
+    assert told[0].rate == 0.5 * 8 * 2 / 10  # half of the piece, and nothing else, in ten seconds
+    assert told[0].left == pytest.approx((told[0].total - told[0].done) / told[0].rate)
+    assert told[0].silent == 1  # what is stored has activated the others
+    monkeypatch.undo()
+    time.sleep(0.01)
+    survey(path)
+    with reading(path) as database:
+        each = database.execute("SELECT seconds, ascents FROM sessions").fetchall()
+    assert len(each) == 2
+    assert pyoip.load_survey(path).seconds == pytest.approx(sum(second for second, _ in each))
+    assert sum(ascents for _, ascents in each) == 2 * 8 + 6 * 8 * 2  # nothing was made twice
 
 
 def test_progress_tells_how_far_how_fast_and_what_is_silent(tmp_path: Path) -> None:
     told = list[Any]()
     _unhurried(tmp_path / "p.db", told.append)
-    assert told[-1].done == told[-1].total == 2 * 8 + 6 * 8 * 2
+    scored = 6 * 30 / IMAGES_PER_ASCENT
+    assert told[-1].done == told[-1].total == 2 * 8 + 6 * 8 * 2 + scored
     assert all(a.done <= b.done for a, b in pairwise(told))
-    assert told[0].silent == 8
+    assert told[0].silent < 8  # the article's way has activated some
     assert told[-1].silent == 1  # the dead one
     assert told[-1].left == 0.0
     assert told[-1].rate > 0
@@ -720,46 +811,3 @@ def test_maps_climb_when_all_scores_of_their_mix_are_in(
     some = {task.key for task in ready[:9]}
     rest = Queue(found.plan, some)
     assert {task.key for task in rest.take(99)}.isdisjoint(some)
-
-
-WATCHED = """
-import os, signal, sys, threading, time
-import pyoip
-from distributed import Client, LocalCluster
-
-def main():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        killed = []
-        def tell(at):
-            if not killed and at.done > 16:  # some of the work is in the file
-                with Client(cluster) as client:
-                    pids = client.run(os.getpid)
-                killed.append(next(iter(pids.values())))
-                os.kill(killed[0], signal.SIGKILL)
-        mixes = pyoip.grid(scales=(1, 4), smoothings=(0, 1))
-        found = pyoip.survey("mnist", "conv3:20-27", out=sys.argv[1], mixes=mixes, starts=30,
-                             ascents=2, article=2, steps=24, progress=tell,
-                             scheduler=cluster.scheduler_address)
-        assert found.complete and killed, (found.done, killed)
-        print("killed", killed[0])
-
-if __name__ == "__main__":
-    main()
-"""
-
-
-def test_a_cluster_gives_the_same_bits_and_may_lose_a_worker(whole: Path, tmp_path: Path) -> None:
-    script, path = tmp_path / "watched.py", tmp_path / "cluster.db"
-    script.write_text(WATCHED)
-    done = subprocess.run(
-        [sys.executable, script, path], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "killed" in done.stdout
-    assert _contents(path) == _contents(whole)
-
-
-def test_a_missing_scheduler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyoip.surveys.cluster.SECONDS_TO_START", 1)
-    with pytest.raises(InvalidArgument, match="no Dask scheduler with a worker answers there"):
-        _survey(tmp_path / "x.db", scheduler="tcp://127.0.0.1:9")

@@ -204,7 +204,7 @@ def _machines(worker: Worker, scheduler: str | None) -> AbstractContextManager[M
     if scheduler is None:
         _ = worker.engine
         return nullcontext()
-    from .cluster import connected
+    from .connection import connected
 
     return connected(scheduler, worker.network, worker.plan)
 

@@ -17,8 +17,8 @@ scores (mix, first, count, alive, awake, numbers, scores)
     Of the pieces that score start images; arrays as in `work.Scored`.
 oips (mix, alive, map, activation, preactivation, verdict, woke, steps, stop, start, image)
     The best of each mix for each map; ``alive`` of the mix's start images activate it.
-article (map, …, image)
-    The same for the article's way, one start image after the other.
+article (map, …, start)
+    The same for the article's way, one start image after the other, without images.
 sessions (began, seconds, ascents, images, engine)
     Wall time; no part of the findings.
 """
@@ -36,6 +36,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..settings import require
+from ..summary import ranges
 from .plan import Plan, Task
 from .work import Climbed, Found, Numbers, Scored, merged
 
@@ -44,8 +46,7 @@ VERSION = 1
 
 _OIP = """
     map INTEGER, activation REAL NOT NULL, preactivation REAL NOT NULL, verdict TEXT NOT NULL,
-    woke INTEGER NOT NULL, steps INTEGER NOT NULL, stop TEXT NOT NULL, start INTEGER NOT NULL,
-    image BLOB NOT NULL
+    woke INTEGER NOT NULL, steps INTEGER NOT NULL, stop TEXT NOT NULL, start INTEGER NOT NULL
 """
 _TABLES = (
     "CREATE TABLE plan (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -55,7 +56,8 @@ _TABLES = (
     "CREATE TABLE scores (mix INTEGER, first INTEGER, count INTEGER NOT NULL, "
     "alive BLOB NOT NULL, awake BLOB NOT NULL, numbers BLOB NOT NULL, scores BLOB NOT NULL, "
     "PRIMARY KEY (mix, first))",
-    f"CREATE TABLE oips (mix INTEGER, alive INTEGER NOT NULL, {_OIP}, PRIMARY KEY (mix, map))",
+    f"CREATE TABLE oips (mix INTEGER, alive INTEGER NOT NULL, {_OIP}, image BLOB NOT NULL, "
+    "PRIMARY KEY (mix, map))",
     f"CREATE TABLE article ({_OIP}, PRIMARY KEY (start, map))",
     "CREATE TABLE sessions (began REAL PRIMARY KEY, seconds REAL NOT NULL, "
     "ascents INTEGER NOT NULL, images INTEGER NOT NULL, engine TEXT NOT NULL)",
@@ -80,10 +82,10 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str], plan: Plan) -> None:
-        self.path, self.plan = Path(path), plan
+        self.path, self.plan = as_file(path), plan
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _Lock(self.path)
+        self._lock = _Lock(self.path.resolve())
         try:
             with self._told():
                 self._database = _opened(self.path)
@@ -155,7 +157,7 @@ class Store:
     def _put_climbed(self, task: Task, found: Climbed, engine: str) -> None:
         with self._transaction():
             if task.kind == "article":
-                self._many("INSERT INTO article VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _rows(found))
+                self._many("INSERT INTO article VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(found))
             else:
                 alive = self._alive(task.mix)
                 rows = ((task.mix, alive[row[0]], *row) for row in _rows(found))
@@ -236,6 +238,7 @@ class Store:
 
 def _rows(found: Climbed) -> Iterator[tuple[Any, ...]]:
     for i, number in enumerate(found.maps.tolist()):
+        image = () if found.images is None else (found.images[i].tobytes(),)
         yield (
             number,
             float(found.activations[i]),
@@ -245,7 +248,7 @@ def _rows(found: Climbed) -> Iterator[tuple[Any, ...]]:
             int(found.steps[i]),
             found.stops[i],
             int(found.starts[i]),
-            np.ascontiguousarray(found.images[i], np.float32).tobytes(),
+            *image,
         )
 
 
@@ -265,21 +268,32 @@ def _or_none(value: float) -> float | None:
 
 
 def _difference(stored: Plan, asked: Plan) -> str:
-    """The first attribute in which two plans differ, in words; "" if none."""
-    for name, before in vars(stored).items():
+    """The first attribute in which two plans differ, in words; "" if none.
+
+    The model is known by its checksum: under whatever name it goes, it is the same.
+    """
+    for name, before in sorted(vars(stored).items(), key=lambda item: item[0] != "sha256"):
         now = getattr(asked, name)
-        if before == now:
+        if before == now or name == "network":
             continue
         if name == "settings":
             for part, value in vars(before).items():
                 if value != getattr(now, part):
                     return f"{part}={_short(value)}, not {_short(getattr(now, part))}"
+        if name == "maps":
+            return (
+                f"the maps {ranges(sorted(before))}, not {ranges(sorted(now))}{_order(before, now)}"
+            )
         if name == "mixes":
             return _other_mixes(before, now)
         if name == "sha256":
             return f"another model of checksum {before[:12]}…, not {now[:12]}…"
         return f"{name}={_short(before)}, not {_short(now)}"
     return ""
+
+
+def _order(before: tuple[int, ...], now: tuple[int, ...]) -> str:
+    return ", in this order" if sorted(before) == sorted(now) else ""
 
 
 def _other_mixes(before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
@@ -314,14 +328,14 @@ def reading(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
     DataError
         There is none, or it is something else.
     """
-    file = Path(path)
+    file = as_file(path)
     if not file.is_file():
         raise DataError(f"{file}: no such file; 'pyoip survey MODEL --out {file}' makes it")
     try:
         with closing(_connected(file)) as database:
             database.execute("BEGIN")  # one state of the file for all that is read
             if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-                raise DataError(f"{file}: a database, but no survey")
+                raise DataError(f"{file}: {_not_a_survey(database)}")
             _check_version(database, file)
             yield database
     except sqlite3.Error as error:
@@ -335,18 +349,47 @@ def _connected(file: Path) -> sqlite3.Connection:
     as it stands.
     """
     address = file.resolve().as_uri()
-    for way in ("mode=rw", "mode=ro", "immutable=1"):
-        database = sqlite3.connect(f"{address}?{way}", uri=True, isolation_level=None, timeout=30.0)
+    unwritten = file.with_name(file.name + "-wal")
+    still = not (unwritten.exists() and unwritten.stat().st_size)
+    for way in ("mode=rw", "mode=ro"):
         try:
-            database.execute("PRAGMA query_only = 1")
-            database.execute("SELECT COUNT(*) FROM sqlite_master")
-        except sqlite3.OperationalError:
-            database.close()
-            if way == "immutable=1":
+            return _tried(f"{address}?{way}")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
                 raise
-        else:
-            return database
-    raise AssertionError("unreachable")
+    if not still:
+        raise DataError(
+            f"{file}: its last pieces are in {unwritten.name}, which cannot be read in a folder "
+            "that cannot be written; copy both elsewhere"
+        )
+    return _tried(f"{address}?immutable=1")
+
+
+def _tried(address: str) -> sqlite3.Connection:
+    database = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30.0)
+    try:
+        database.execute("PRAGMA query_only = 1")
+        database.execute("SELECT COUNT(*) FROM sqlite_master")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _not_a_survey(database: sqlite3.Connection) -> str:
+    if database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        return "a database, but no survey"
+    return "empty; a survey that writes it has not begun yet"
+
+
+def as_file(path: str | os.PathLike[str]) -> Path:
+    """`path` as one, unless it is none or a folder."""
+    ok = isinstance(path, str | os.PathLike) and str(path) != ""
+    require(ok, "out", path, "the path of a file")
+    file = Path(path)
+    if file.is_dir():
+        raise DataError(f"{file}: is a folder; must be a file")
+    return file
 
 
 def _check_version(database: sqlite3.Connection, path: Path) -> None:
@@ -364,6 +407,8 @@ def _reason(error: sqlite3.Error) -> str:
         )
     if "readonly" in text or "unable to open" in text:
         return f"cannot be opened for writing ({text}); look at the rights of file and folder"
+    if isinstance(error, sqlite3.IntegrityError):
+        return f"was written by another process meanwhile ({text}); run the same command again"
     if "not a database" in text or "malformed" in text:
         return f"no survey, or a damaged one ({text}); choose another file"
     return text

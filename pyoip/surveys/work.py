@@ -61,7 +61,8 @@ class Climbed:
     maps : int64 (n,)
     starts : int64 (n,)
         Number of the start image that it goes back to.
-    images : float32 (n, C, H, W)
+    images : float32 (n, C, H, W) or None
+        None of the article's way, of which only the numbers are kept.
     activations, preactivations : float32 (n,)
     steps, woke : int32 (n,)
         Steps taken; step at which a silent start came alive: 0 alive at once, -1 never.
@@ -72,7 +73,7 @@ class Climbed:
 
     maps: Numbers
     starts: Numbers
-    images: Floats
+    images: Floats | None
     activations: Floats
     preactivations: Floats
     steps: NDArray[np.int32]
@@ -190,15 +191,19 @@ class Worker:
 
     def article(self, task: Task) -> Climbed:
         """Climb as the article did from one start image, for all maps of the plan."""
-        job = self._job(
-            ARTICLE, self.plan.maps, method="article", step_size=ARTICLE_STEP, momentum=0.0
-        )
+        way = {"method": "article", "step_size": ARTICLE_STEP, "momentum": 0.0}
+        job = self._job(ARTICLE, self.plan.maps, **way)
         image = job.pool(np.array([task.first]))
-        starts = np.repeat(image, len(job.maps), axis=0)
-        best = self.engine.ascend(starts, job.maps.astype(np.int32), job.settings)
-        if best.interrupted:
-            raise KeyboardInterrupt
-        return self._climbed(job, best, np.full(len(job.maps), task.first))
+        block = max(1, BLOCK_BYTES // (4 * job.pixels))
+        parts = []
+        for first in range(0, len(job.maps), block):
+            maps = job.maps[first : first + block].astype(np.int32)
+            found = self.engine.ascend(np.repeat(image, len(maps), axis=0), maps, job.settings)
+            if found.interrupted:
+                raise KeyboardInterrupt
+            parts.append(replace(found, images=image[:0], snapshots=image[:0]))
+        best: Ascents = each(Ascents, lambda name: np.concatenate([vars(a)[name] for a in parts]))
+        return replace(self._climbed(job, best, np.full(len(job.maps), task.first)), images=None)
 
     def _climbed(self, job: Job, best: Ascents, numbers: Numbers) -> Climbed:
         finite = np.isfinite(best.activations) & np.isfinite(best.preactivations)
