@@ -34,7 +34,7 @@ def test_all_engines_agree_on_the_shipped_network() -> None:
     ]
     for row in found.rows:
         assert row.forward < 2e-6
-        assert row.gradient < 2e-3
+        assert row.gradient < 1e-2
         assert row.rate > 0
     assert found.runtime.startswith("ONNX Runtime")
 
@@ -98,6 +98,27 @@ def _without_a_corner(found: Any) -> Any:
     return values, gradients
 
 
+def _without_its_border(found: Any) -> Any:
+    values, gradients = found
+    gradients = gradients.copy()
+    gradients[:, :, [0, -1]] = gradients[:, :, :, [0, -1]] = 0
+    return values, gradients
+
+
+def _without_every_fourth(found: Any) -> Any:
+    values, gradients = found
+    gradients = gradients.copy()
+    gradients[:, :, ::2, ::2] = 0
+    return values, gradients
+
+
+def _wrong_for_three(found: Any) -> Any:
+    values, gradients = found
+    gradients = gradients.copy()
+    gradients[:3] *= -1
+    return values, gradients
+
+
 def _off(field: str, factor: float) -> Any:
     return lambda ascents: replace(ascents, **{field: getattr(ascents, field) * factor})
 
@@ -105,7 +126,7 @@ def _off(field: str, factor: float) -> Any:
 @pytest.mark.parametrize(
     ("wrong", "problems"),
     [
-        ({"gradient": lambda found: (found[0], found[1] * np.float32(1.02))}, ("gradient",)),
+        ({"gradient": lambda found: (found[0], found[1] * np.float32(1.05))}, ("gradient",)),
         ({"gradient": _without_a_corner}, ("gradient",)),
         ({"gradient": lambda found: (found[0], -found[1])}, ("gradient",)),
         ({"gradient": lambda found: (found[0] * 1.001, found[1])}, ("forward",)),
@@ -129,6 +150,81 @@ def test_a_wrong_engine_differs(
     assert not found.agrees
     assert f"DIFFERS: {', '.join(problems)}" in str(found)
     assert str(found).endswith("1 of 2 comparisons differ")
+
+
+GRADIENTS = (
+    lambda found: (found[0], found[1] * np.float32(1.05)),
+    lambda found: (found[0], found[1] * 0),
+    lambda found: (found[0], found[1] * np.nan),
+    _without_a_corner,
+    _without_its_border,
+    _without_every_fourth,
+    _wrong_for_three,
+)
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+@pytest.mark.parametrize("wrong", GRADIENTS)
+def test_a_wrong_engine_alone_is_found_out(monkeypatch: Any, layer: int, wrong: Any) -> None:
+    """It chooses the direction uphill itself, by its own wrong gradient."""
+    made = compare.for_layer
+    monkeypatch.setattr(
+        compare, "for_layer", lambda *a: _Wrong(made("cpu", *a[1:]), gradient=wrong)
+    )
+    found = pyoip.check("mnist", layer, engines="wrong", images=8, steps=8)
+    assert "gradient" in found.rows[0].problems, found.rows[0].gradient
+
+
+def test_one_map_and_the_other_objective_are_looked_at(monkeypatch: Any) -> None:
+    made = compare.for_layer
+
+    class Wrong(_Wrong):
+        def gradient(self, images: Any, targets: Any, objective: str) -> Any:
+            values, gradients = self._engine.gradient(images, targets, objective)
+            return values, gradients * np.float32(objective == "activation")
+
+    monkeypatch.setattr(compare, "for_layer", lambda *a: Wrong(made("cpu", *a[1:])))
+    found = pyoip.check("mnist", 2, engines="wrong", images=4, steps=8)
+    assert found.rows[0].problems == ("gradient",)
+
+
+def test_an_engine_that_descends_is_found_out_alone(monkeypatch: Any) -> None:
+    """Honestly told, and right in every number."""
+    made = compare.for_layer
+
+    class Downhill(_Wrong):
+        def ascend(self, starts: Any, targets: Any, settings: Any) -> Any:
+            found = self._engine.ascend(starts, targets, replace(settings, steps=1))
+            return replace(found, images=starts * 0, activations=found.activations * 0)
+
+    monkeypatch.setattr(compare, "for_layer", lambda *a: Downhill(made("cpu", *a[1:])))
+    found = pyoip.check("mnist", 2, engines="wrong", images=4, steps=8)
+    assert "climb" in found.rows[0].problems
+
+
+@pytest.mark.parametrize(("function", "bias"), [("Tanh", 10.0), ("Sigmoid", 10.0), ("Relu", 1e4)])
+def test_slopes_that_rounding_drowns_are_not_held_against_an_engine(
+    function: str, bias: float
+) -> None:
+    model = _model(bias=bias)
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = function
+    assert pyoip.check(model, engines=["cpu", "onnx"], **FEW).agrees
+
+
+def test_a_model_that_does_not_run_is_told_layer_by_layer(monkeypatch: Any) -> None:
+    def fails(self: Any, image: Any) -> Any:
+        raise UnsupportedLayer("ONNX Runtime does not run the model itself")
+
+    right, seen = Original.__call__, list[bool]()
+
+    def first_fails(self: Any, image: Any) -> Any:
+        seen.append(True)
+        return right(self, image) if len(seen) > 1 else fails(self, image)
+
+    monkeypatch.setattr(Original, "__call__", first_fails)
+    found = pyoip.check("mnist", [1, 2], engines="cpu", **FEW)
+    assert [row.refused is None for row in found.rows] == [False, True]
+    assert "cpu does not take ONNX Runtime does not run" in str(found)
 
 
 def test_an_engine_that_climbs_worse_is_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +357,7 @@ def test_limits_follow_the_least_exact_numbers() -> None:
     ("arguments", "message"),
     [
         ({"layers": 9}, "layer 9: not a layer of this network"),
+        ({"layers": 1.5}, "layer '1.5': not a layer"),
         ({"layers": []}, r"layers=\[\]: must name one or more"),
         ({"engines": ()}, r"engines=\(\): must name one or more"),
         ({"engines": "core"}, "engine='core': must be one of"),

@@ -98,6 +98,7 @@ class Runner:
     """One derived graph in ONNX Runtime, its images kept where the provider computes."""
 
     def __init__(self, model: Any, provider: str, threads: int, label: str) -> None:
+        self._label = label
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -130,7 +131,13 @@ class Runner:
             binding.bind_ortvalue_input(name, value)
         for name, rank in self._ranks.items():
             binding.bind_output(name, self.device if rank > 2 else "cpu")
-        self._session.run_with_iobinding(binding)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise UnsupportedLayer(
+                f"{self._label}: ONNX Runtime {onnxruntime.__version__} fails on its derived graph "
+                f"({plain(error)})"
+            ) from None
         values = dict(zip(self._ranks, binding.get_outputs(), strict=True))
         return {n: v if self._ranks[n] > 2 else v.numpy() for n, v in values.items()}
 

@@ -57,7 +57,13 @@ class Original:
     def __call__(self, image: Floats) -> NDArray[Any]:
         """Return the tensor's values (C, …) for an image that has the model's axes and numbers."""
         batch = np.repeat(image[None].astype(self._kind), self._batch, axis=0)
-        (found,) = self._session.run([self._tensor], {self._image: batch})
+        try:
+            (found,) = self._session.run([self._tensor], {self._image: batch})
+        except Exception as error:  # neither runtime's errors have a common base
+            raise UnsupportedLayer(
+                f"{self.runtime} does not run the model itself up to {quote(self._tensor)} "
+                f"({plain(error)}): nothing to compare with"
+            ) from None
         first: NDArray[Any] = found[0]
         return first
 

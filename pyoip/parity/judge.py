@@ -18,6 +18,8 @@ Floats = NDArray[np.float32]
 Exact = NDArray[np.float64]
 Targets = NDArray[np.int32]
 
+NOISE = 8 * float(np.finfo(np.float32).eps)
+
 _ELSEWHERE = 2**32  # directions and images are different fluctuations
 
 
@@ -32,6 +34,8 @@ class Judge:
         Of the images.
     threads : int
         Of ONNX Runtime.
+    before : bool
+        Look at the layer before its activation function, whatever it does behind it.
 
     Attributes
     ----------
@@ -48,7 +52,14 @@ class Judge:
     """
 
     def __init__(
-        self, network: Network, layer: Layer, *, count: int, seed: int, threads: int
+        self,
+        network: Network,
+        layer: Layer,
+        *,
+        count: int,
+        seed: int,
+        threads: int,
+        before: bool = False,
     ) -> None:
         self._network, self.layer, self._threads = network, layer, threads
         self._model = network.original()
@@ -57,12 +68,12 @@ class Judge:
         elsewhere = range(_ELSEWHERE, _ELSEWHERE + count)
         others = start_images(indices=elsewhere, shape=shape, seed=seed).astype(np.float64)
         self._others: Exact = others / lengths(others)
-        self._choose(response(network.graph, network.nodes[layer.node]))
+        self._choose(response(network.graph, network.nodes[layer.node]), before=before)
         self.targets = favourites(self.scores, self.objective)
 
-    def _choose(self, reply: Response) -> None:
+    def _choose(self, reply: Response, *, before: bool) -> None:
         """Choose the objective, and look at the images."""
-        at_once = reply.source == reply.before
+        at_once = reply.source == reply.before and not before
         self.objective: Objective = "activation" if at_once else "preactivation"
         self._read(reply.after if at_once else reply.before)
         if self.objective == "activation" and not self.scores.any():  # all asleep
@@ -96,15 +107,28 @@ class Judge:
         slopes: Exact = (up - down) / (2 * reach * lengths(self.images).ravel())
         return slopes
 
+    def noise(self, reach: float) -> Exact:
+        """What rounding of the model's own float32 values leaves of mean slopes, (B,)."""
+        largest = np.abs(self.scores[np.arange(len(self.targets)), self.targets])
+        noise: Exact = NOISE * largest / (2 * reach * lengths(self.images).ravel())
+        return noise
+
     def moved(self, along: Exact, reach: float) -> Floats:
         """Images so many lengths away."""
         return (self.images + reach * lengths(self.images) * along).astype(np.float32)
 
-    def directions(self, gradients: Exact) -> Iterator[Exact]:
-        """Unit vectors (B, C, H, W): uphill, and where fluctuations lead."""
+    def directions(self, gradients: Exact) -> Iterator[tuple[Exact, bool]]:
+        """Unit vectors (B, C, H, W): uphill, where fluctuations lead, and where nothing does.
+
+        The last, told by True, moves only pixels whose gradient is exactly 0: those that a layer
+        does not see, or that an engine has forgotten.
+        """
         steep = lengths(gradients)
-        yield np.where(steep > 0, gradients / np.maximum(steep, 1e-30), self._others)
-        yield self._others
+        yield np.where(steep > 0, gradients / np.maximum(steep, 1e-30), self._others), False
+        yield self._others, False
+        flat = np.where(gradients == 0, self._others, 0.0)
+        if flat.any():
+            yield flat / np.maximum(lengths(flat), 1e-30), True
 
 
 def lengths(images: NDArray[Any]) -> Exact:

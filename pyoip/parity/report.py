@@ -30,8 +30,9 @@ class Row:
     forward : float
         Largest difference of an activation from the model's own, relative to the largest.
     gradient : float
-        Difference of slopes from the model's central differences, in units of the gradient's
-        length; the worse direction's median over the images.
+        Difference of slopes from the model's central differences, relative to the slopes, root
+        mean square over the images; the worst of several directions, before and after the
+        activation function. What rounding of the model's own values leaves is not counted.
     oip : float
         What the ascents reach, median over the images.
     apart : float
@@ -39,7 +40,8 @@ class Row:
     seconds, rate : float
         Time of the ascents, and their image-steps per second.
     problems : tuple of str
-        Which of the differences are too large: ``"forward"``, ``"gradient"``, ``"OIP"``.
+        Which of the differences are too large: ``"forward"``, ``"gradient"``, ``"OIP"``; and
+        ``"climb"``, where ascents end lower than they began.
     """
 
     layer: int
