@@ -20,6 +20,7 @@ from .settings import Constraint, as_constraint, real, require, whole
 
 MOST_SCALES = 32
 MOST_SIDE = 2**16  # pixels, or samples of a signal
+MOST_VALUES = 2**30  # of one image: the core counts them in 32 bits
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,10 @@ def default_threads(threads: int | None = None) -> int:
 
 def check_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """`shape` as (C, H, W), or `InvalidArgument`."""
-    rule = f"(C, H, W), each 1 … {MOST_SIDE}, with 2 or more values in all"
+    rule = f"(C, H, W), each 1 … {MOST_SIDE}, with 2 to 2**30 values in all"
     require(np.iterable(shape) and len(shape) == 3, "shape", shape, rule)
     channels, height, width = (whole("shape", side, 1, MOST_SIDE) for side in shape)
-    require(channels * height * width >= 2, "shape", shape, rule)
+    require(2 <= channels * height * width <= MOST_VALUES, "shape", shape, rule)
     return channels, height, width
 
 

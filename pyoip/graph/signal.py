@@ -162,11 +162,21 @@ class _Raise:
         before, after = shapes.get(node.inputs[0]), shapes.get(node.outputs[0])
         if before is None or after is None:
             return None
-        if len(before) == 4 and len(after) == 3:
-            return _extra(before, after)
-        if len(before) == 3 and len(after) == 4 and node.inputs[0] in self.high:
-            return _extra(after, before)
-        return None
+        down = len(before) == 4 and len(after) == 3
+        up = len(before) == 3 and len(after) == 4 and node.inputs[0] in self.high
+        if not down and not up:
+            return None
+        if node.op == "Reshape":
+            return _extra(*((before, after) if down else (after, before)))
+        axes = [axis % 4 for axis in self._axes(node)]
+        return axes[0] if len(axes) == 1 and axes[0] > 0 else None
+
+    def _axes(self, node: Node) -> list[int]:
+        """Return the axes that a Squeeze or Unsqueeze names."""
+        named = node.attributes.get("axes")
+        if named is None and len(node.inputs) > 1:
+            named = self.before.constants.get(node.inputs[1])
+        return [] if named is None else [int(axis) for axis in np.ravel(named)]
 
     # --- written -----------------------------------------------------------------------------
 
