@@ -296,6 +296,35 @@ def test_half_precision_is_judged_by_what_it_can_hold() -> None:
     assert any(row.forward > 1e-5 for row in found.rows)  # the model itself rounds to half
 
 
+def _quantised() -> onnx.ModelProto:
+    """The same layer behind an image of 8-bit steps."""
+    model = _model()
+    model.graph.node[0].input[0] = "rounded"
+    scale = numpy_helper.from_array(np.float32(0.05), "scale")
+    zero = numpy_helper.from_array(np.uint8(128), "zero")
+    model.graph.initializer.extend([scale, zero])
+    steps = [
+        helper.make_node("QuantizeLinear", ["image", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["rounded"]),
+    ]
+    nodes = [*steps, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, np.nan])
+def test_a_quantised_model_is_held_to_its_direction(monkeypatch: Any, factor: float) -> None:
+    assert pyoip.check(_quantised(), engines="onnx", **FEW).agrees
+    made = compare.for_layer
+
+    def wrong(found: Any) -> Any:
+        return found[0], found[1] * np.float32(factor)
+
+    monkeypatch.setattr(compare, "for_layer", lambda *a: _Wrong(made(*a), gradient=wrong))
+    assert "gradient" in pyoip.check(_quantised(), engines="onnx", **FEW).rows[0].problems
+
+
 def test_the_judge_reads_the_untouched_model() -> None:
     """Its own values: not those of a network that pyoip read wrongly."""
     model = _model()
