@@ -106,8 +106,7 @@ struct PreparedScale {
 };
 
 // out (height, width) += weight * upsampled grid (cells_h, cells_w); rows: (cells_h, width).
-void add_upsampled(const PreparedScale& prepared, const float* grid, int height, int width, float* rows,
-                   float* out) {
+void add_upsampled(const PreparedScale& prepared, const float* grid, int width, float* rows, float* out) {
     const auto [cells_h, cells_w, weight] = prepared.scale;
     for (int r = 0; r < cells_h; ++r) {
         float* row = rows + r * width;
@@ -234,7 +233,7 @@ bool start_images(const FluctuationSettings& settings, int channels, int height,
                 if (cells_h == height && cells_w == width) {
                     for (std::int64_t p = 0; p < plane; ++p) out[p] += cell[p] * weight;
                 } else {
-                    add_upsampled(prepared, cell, height, width, row_buffer, out);
+                    add_upsampled(prepared, cell, width, row_buffer, out);
                 }
             }
         }
