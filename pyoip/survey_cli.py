@@ -179,10 +179,12 @@ def report(file: o.SurveyFile, out: o.ReportFolder = None, quiet: o.Quiet = Fals
 def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Json = False) -> None:
     """Tell what was found of one map, and draw its several OIPs (with --out)."""
     from .surveys import load_survey
-    from .surveys.report import about_map, write_map
+    from .surveys.report import about_map, as_picture, write_map
 
     found = load_survey(file)
     found.column(map)
+    if out is not None:
+        as_picture(out)
     if json:
         print(dumps(found.map_as_dict(map), indent=1))
     else:

@@ -70,7 +70,7 @@ def test_status_tells_where_it_stands(file: Path) -> None:
     code, out = _run("status", file)
     assert code == 0
     assert "8 maps, 6 mixes of 1, 4 px, 30 start images each" in out
-    assert "silent so far: 25" in out
+    assert "dead by proof: 25" in out
     document = json.loads(_run("status", file, "--json")[1])
     assert document["done"] == document["total"] == 14
     assert document["verdicts"]["dead"] == 1
@@ -104,6 +104,15 @@ def test_report_writes_a_folder(file: Path, tmp_path: Path) -> None:
     assert len(lines) == 9
     assert lines[6].startswith("25,dead,0.0,")
     assert (folder / "report.txt").read_text().strip() in out
+    (folder / "gallery_9.png").write_bytes(b"a page of an earlier report")
+    assert _run("report", file, "--out", folder)[0] == 0
+    assert not (folder / "gallery_9.png").exists()
+    other = tmp_path / "other.db"
+    small = ("--starts", "5", "--ascents", "1", "--article", "0", "--steps", "2", "--scales", "1")
+    assert _run("mnist", "-m", "0", "-o", other, *small)[0] == 0
+    refused = _process("report", other, "--out", folder)
+    assert "holds the report of another survey (mnist, layer 3" in refused.stderr
+    assert (folder / "maps.csv").read_text().splitlines() == lines
 
 
 def test_export_writes_tables(file: Path, tmp_path: Path) -> None:

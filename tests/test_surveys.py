@@ -690,7 +690,9 @@ def test_a_scale_is_best_where_its_interval_stands_apart(found: pyoip.Survey) ->
     assert ((low < waking) & (waking < high)).all()
     all_alike = replace(made, alive=np.ones_like(alive))
     assert set(all_alike.best_scales()) == {None}
-    assert "none of them 8" in str(replace(all_alike, verdicts=np.full((6, 8), "found")))
+    assert "no scale wakes any map better than the others do" in str(
+        replace(all_alike, verdicts=np.full((6, 8), "found"))
+    )
 
 
 def test_missing_pieces_count_for_nothing(found: pyoip.Survey) -> None:

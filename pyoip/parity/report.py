@@ -176,4 +176,4 @@ def _conclusion(rows: Sequence[Row]) -> str:
     differing = [row for row in compared if row.problems]
     if differing:
         return f"{len(differing)} of {len(compared)} comparisons differ"
-    return f"all {len(compared)} comparisons agree"
+    return f"all {len(compared)} comparisons agree" if len(compared) > 1 else "it agrees"

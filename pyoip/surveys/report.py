@@ -33,7 +33,12 @@ def status(found: Survey) -> list[str]:
         left = found.seconds * (found.total / found.done - 1)
         lines.append(f"about {left:.0f} s to come at that rate")
     silent = [best.map for best in found.best if not best.activation > 0]
-    lines.append(f"silent so far: {ranges(silent) if silent else 'none'}")
+    dead = [best.map for best in found.best if best.verdict == "dead"]
+    still = sorted(set(silent) - set(dead))
+    if dead:
+        lines.append(f"dead by proof: {ranges(sorted(dead))}")
+    if still:
+        lines.append(f"silent{'' if found.complete else ' so far'}: {ranges(still)}")
     return lines
 
 
@@ -69,8 +74,10 @@ def _scales(found: Survey) -> list[str]:
         for scale, map_ in zip(found.best_scales(), found.best, strict=True)
         if map_.activation > 0
     ]
-    counts = [f"{scale:g} px {best.count(scale)}" for scale in found.plan.scales]
-    return [f"maps that a scale wakes best: {', '.join(counts)}, none of them {best.count(None)}"]
+    counts = [f"{scale:g} px {best.count(scale)}" for scale in found.plan.scales if scale in best]
+    if not counts:
+        return ["no scale wakes any map better than the others do"]
+    return [f"maps that a scale wakes best: {', '.join(counts)}; no scale best: {best.count(None)}"]
 
 
 def _cover(found: Survey) -> list[str]:
@@ -161,13 +168,19 @@ def _measured(found: Survey, column: int) -> str:
     return ", ".join(parts)
 
 
+def as_picture(path: str | os.PathLike[str]) -> Path:
+    """The path of a picture, checked before there is one."""
+    file = Path(path)
+    if file.suffix.lower() != ".png":
+        raise DataError(f"{file}: must end in .png")
+    return file
+
+
 def write_map(found: Survey, number: int, path: str | os.PathLike[str]) -> Path:
     """Draw a map's several OIPs as PNG."""
     from .pictures import write_gallery
 
-    file = Path(path)
-    if file.suffix.lower() != ".png":
-        raise DataError(f"{file}: must end in .png")
+    file = as_picture(path)
     write_gallery(found, [number], file)
     return file
 
@@ -194,10 +207,24 @@ def write_report(found: Survey, folder: str | os.PathLike[str]) -> list[Path]:
         raise DataError(f"{found.path}: nothing to report yet; no map has been climbed for")
     place = Path(folder)
     try:
+        _check_place(found, place)
         place.mkdir(parents=True, exist_ok=True)
         return [*_texts(found, place), *write_pictures(found, place)]
     except OSError as error:
         raise DataError(f"{place}: {error.strerror or error}") from None
+
+
+def _check_place(found: Survey, place: Path) -> None:
+    """Refuse the report of another survey; pages of an earlier one of this go."""
+    text = place / "report.txt"
+    if text.exists():
+        first = text.read_text(encoding="utf-8").partition("\n")[0]
+        if first != status(found)[0]:
+            raise DataError(
+                f"{place}: holds the report of another survey ({first}); choose another"
+            )
+        for page in place.glob("gallery*.png"):
+            page.unlink()
 
 
 def _texts(found: Survey, place: Path) -> list[Path]:
