@@ -394,6 +394,28 @@ def test_axes_that_cannot_be_followed_stay_as_they_were_read() -> None:
     assert relative_error(score, answer.mean(2)) < TOLERANCE
 
 
+def test_axes_that_a_squeeze_names_are_not_guessed() -> None:
+    """(1, N, 6, L) without its first axis is (N, 6, L), though other axes are of length 1 too."""
+    nodes = [
+        node("Conv", "x w1", "c"),
+        node("Relu", "c", "r"),
+        node("Add", "r k", "a"),
+        node("Squeeze", "a first", "s"),
+        node("Conv", "s w2", "d"),
+        node("Tanh", "d", "y"),
+    ]
+    weights: dict[str, Any] = {"w1": (6, 3, 5), "k": (1, 1, 6, 1), "first": [0], "w2": (4, 6, 3)}
+    model = handmade(nodes, weights, ["n", 3, 20])
+    images = pyoip.start_images(3, (3, 1, 20))
+    (answer,) = untouched(model, ["y"], images[:, :, 0])
+    engine = OnnxEngine(pyoip.load(model), 2)
+    assert relative_error(engine.score(images, "activation"), answer.mean(2)) < TOLERANCE
+    targets = np.zeros(3, np.int32)
+    _, together = engine.gradient(images, targets, "activation")
+    alone = [engine.gradient(images[i : i + 1], targets[:1], "activation")[1] for i in range(3)]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
 def test_a_step_in_another_layout(tmp_path) -> None:
     model = channels_last()
     images = pyoip.start_images(2, (3, 1, 30))
