@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from untouched import all_layers, assert_rises, check
 
 import pyoip
@@ -60,7 +63,18 @@ def test_tensorflow_without_keras(
 )
 def test_paddle(name: str, opset: int, tmp_path: Path) -> None:
     """The detector in operator set 11 is all NaN in ONNX Runtime as well."""
-    script = Path(__file__).parent / "zoo" / "paddle_models.py"
-    command = [sys.executable, str(script), name, str(opset), str(tmp_path / "net.onnx")]
-    subprocess.run(command, check=True, capture_output=True)
-    _check(tmp_path / "net.onnx")
+    path, script = tmp_path / "net.onnx", Path(__file__).parent / "zoo" / "paddle_models.py"
+    command = [sys.executable, str(script), name, str(opset), str(path)]
+    for _ in range(5):
+        subprocess.run(command, check=True, capture_output=True)
+        if _largest(path) < 1e6:
+            break
+    _check(path)
+
+
+def _largest(path: Path) -> float:
+    """The largest constant: paddle2onnx now and then writes memory that it has not set, 1e32."""
+    model = onnx.load(path)
+    inside = [a.t for node in model.graph.node for a in node.attribute if a.name == "value"]
+    arrays = [numpy_helper.to_array(tensor) for tensor in (*model.graph.initializer, *inside)]
+    return max(float(np.abs(a).max()) for a in arrays if a.dtype.kind == "f" and a.size)
