@@ -21,7 +21,8 @@ inline constexpr const char* kActivationNames[] = {
 enum class Pool : int { none, max, average };
 enum class Objective : int { activation, preactivation };
 enum class Constraint : int { standardize, clip };
-enum class Precision : int { exact, fast };  // fast: rounding errors four to ten times larger
+// fast: rounding errors four to ten times larger, on the CPU; tf32: some thousand times, on CUDA
+enum class Precision : int { exact, fast, tf32 };
 enum class Stop : std::uint8_t { steps, converged, zero_gradient, interrupted };
 
 struct ConvLayer {
