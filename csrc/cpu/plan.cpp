@@ -5,6 +5,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "../crop.hpp"
 #include "packing.hpp"
 
 namespace pyoip::cpu {
@@ -18,11 +19,6 @@ void* allocate(std::size_t bytes) {
 }
 
 void release(void* block) { ::operator delete(block, std::align_val_t(kAlign)); }
-
-// Rows (or columns) that a pool or convolution with `used` outputs reads, of `available`.
-int reach(int used, int stride, int kernel, int pad, int available) {
-    return std::min((used - 1) * stride + kernel - pad, available);
-}
 
 // Channels from which Winograd's transformations are paid for by the products they save.
 constexpr int kFewestChannels = 8;
@@ -60,7 +56,7 @@ public:
         plan_.pitch = round_up(int(plan_.pixels), lanes_);
         plan_.layer_count = count;
         plan_.layers = owner_.layers_.data();
-        crop();
+        crop_layers();
         for (int l = 0; l < count; ++l) measure(l);
         Packer packer(owner_.blocks_, lanes_);
         for (int l = 0; l < count; ++l) {
@@ -91,21 +87,15 @@ private:
         return owner_.blocks_.keep<T>(count);
     }
 
-    // From the target down: how much of each layer its outputs can see.
-    void crop() {
-        int rows = from(target()).out_height, columns = from(target()).out_width;
-        for (int l = target(); l >= 0; --l) {
-            const ConvLayer& s = from(l);
+    void crop_layers() {
+        const std::vector<Extent> extents = crop(stack_);
+        for (int l = 0; l <= target(); ++l) {
+            const Extent& e = extents[std::size_t(l)];
             LayerPlan& p = at(l);
-            p.pooled_height = rows, p.pooled_width = columns;
-            p.out_height = s.pool == Pool::none
-                               ? rows
-                               : reach(rows, s.pool_stride_h, s.pool_h, s.pool_top, s.out_height);
-            p.out_width = s.pool == Pool::none
-                              ? columns
-                              : reach(columns, s.pool_stride_w, s.pool_w, s.pool_left, s.out_width);
-            rows = p.in_height = reach(p.out_height, s.stride_h, s.kernel_h, s.pad_top, s.in_height);
-            columns = p.in_width = reach(p.out_width, s.stride_w, s.kernel_w, s.pad_left, s.in_width);
+            p.in_height = e.in_height, p.in_width = e.in_width;
+            p.out_height = e.out_height, p.out_width = e.out_width;
+            p.pooled_height = e.pooled_height, p.pooled_width = e.pooled_width;
+            p.quads = pools_quads(from(l), e);
         }
     }
 
@@ -124,9 +114,6 @@ private:
         p.activation = s.activation, p.slope = s.slope;
         p.pool = s.pool, p.places = s.pool == Pool::max ? s.pool_h * s.pool_w : 1, p.pool_w = s.pool_w;
         p.pool_share = 1.0f / float(s.pool_h * s.pool_w);
-        p.quads = s.pool == Pool::max && s.pool_h == 2 && s.pool_w == 2 && s.pool_stride_h == 2 &&
-                  s.pool_stride_w == 2 && p.out_height == 2 * p.pooled_height &&
-                  p.out_width == 2 * p.pooled_width && s.pool_top == 0 && s.pool_left == 0;
         const bool pooled = s.pool != Pool::average;
         p.cell_rows = pooled ? p.pooled_height : p.out_height;
         p.cell_columns = pooled ? p.pooled_width : p.out_width;
