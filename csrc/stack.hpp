@@ -18,6 +18,17 @@ inline constexpr const char* kActivationNames[] = {
 #define PYOIP_ACTIVATION(name, ...) #name,
 #include "activations.def"
 };
+// What an activation function's slope can be; see activations.def.
+enum class Slope { one, gate, varies };
+
+// Static: every file that is compiled for an instruction set of its own has its own.
+[[maybe_unused]] static constexpr Slope slope_of(Activation kind) {
+#define PYOIP_ACTIVATION(name, slope, ...) \
+    if (kind == Activation::name) return slope;
+#include "activations.def"
+    return Slope::varies;
+}
+
 enum class Pool : int { none, max, average };
 enum class Objective : int { activation, preactivation };
 enum class Constraint : int { standardize, clip };

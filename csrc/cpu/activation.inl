@@ -36,15 +36,6 @@ PYOIP_INLINE Vec hyperbolic_tangent(Vec x) {
     return smaller(larger(x * p / q, splat(-1.0f)), splat(1.0f));
 }
 
-enum class Slope { one, gate, varies };
-
-constexpr Slope slope_of(Activation kind) {
-#define PYOIP_ACTIVATION(name, slope, ...) \
-    if (kind == Activation::name) return slope;
-#include "../activations.def"
-    return Slope::varies;
-}
-
 PYOIP_INLINE Vec activate(Activation kind, Vec alpha, Vec z) {
     const Vec zero = {}, one = splat(1.0f);
 #define PYOIP_ACTIVATION(name, slope, value, ...) \

@@ -1,12 +1,11 @@
 // The weights of a plan in the orders that the kernels read them in (plan.hpp).
 #pragma once
 
+#include "../rounding.hpp"
 #include "plan.hpp"
 
 namespace pyoip::cpu {
 
-inline int round_up(int value, int step) { return (value + step - 1) / step * step; }
-inline int divide_up(int value, int by) { return (value + by - 1) / by; }
 inline int tile_side(Method method) { return method == Method::winograd5 ? 5 : 2; }
 inline int points(Method method) { return (tile_side(method) + 2) * (tile_side(method) + 2); }
 
