@@ -15,7 +15,7 @@
 
 namespace pyoip::cuda {
 
-enum class Kernel : int { score, activations, gradient, ascend };
+enum class Kernel : int { maps, gradient, ascend };  // maps: scores and activations
 
 // How a launch and its host tell each other of their way.
 struct Signals {
@@ -42,8 +42,8 @@ struct Ascents {
 };
 
 // Allows a kernel the plan's shared memory and says how many of its blocks a multiprocessor holds.
-// To be called once for each kernel, precision and device before the first launch.
-cudaError_t prepare(Kernel kernel, Precision precision, const Plan& plan, int* blocks);
+// To be called once for each kernel and device before a plan's first launch.
+cudaError_t prepare(Kernel kernel, const Plan& plan, int* blocks);
 
 // `blocks` at most: those that the device holds at a time. All are asynchronous.
 cudaError_t score(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,

@@ -10,7 +10,7 @@ namespace pyoip::cuda {
 namespace {
 
 constexpr int kPatchFloats = 4096;  // of a chunk of patches, unless the scratch is larger anyway
-constexpr int kReductionFloats = 192;
+constexpr int kReductionFloats = 2 * 8 * (kThreads / 32) + 16;  // block.cuh
 
 class PlanBuilder {
 public:

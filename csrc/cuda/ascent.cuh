@@ -1,0 +1,195 @@
+// The ascent of one image by one block, from start to end: pyoip/reference.py is its definition,
+// line by line. Every thread keeps the few numbers of the ascent in registers and decides alike,
+// since sums over the block have the same bits in all of them.
+#pragma once
+
+#include "evaluate.cuh"
+#include "kernels.hpp"
+
+namespace pyoip::cuda {
+
+// Halvings of the step in a row without a gain above the tolerance that end an ascent.
+constexpr int kQuietWindows = 3;
+constexpr int kPollSteps = 16;  // between two looks at the host's stop flag
+
+// Every pixel belongs to one thread, which alone reads and writes it between two barriers.
+template <class F>
+__device__ __forceinline__ void each_pixel(const Block& b, const F& f) {
+    for (int i = b.thread; i < b.plan.pixels; i += kThreads) f(i);
+}
+
+struct Sums {
+    float first, squares;
+};
+
+__device__ inline Sums image_sums(Block& b) {
+    float sums[2] = {};
+    each_pixel(b, [&](int i) {
+        const float x = b.image()[i];
+        sums[0] += x, sums[1] += x * x;
+    });
+    add_up(b, sums);
+    return {sums[0], sums[1]};
+}
+
+// m: the sums of the image. Ends with a barrier.
+__device__ inline void constrain(const Block& b, const AscentSettings& s, Sums m) {
+    if (s.constraint == Constraint::clip) {
+        each_pixel(b, [&](int i) { b.image()[i] = fminf(fmaxf(b.image()[i], s.low), s.high); });
+    } else {
+        const double count = b.plan.pixels, mean = m.first / count, variance = m.squares / count - mean * mean;
+        const float shift = float(mean), scale = variance > 0.0 ? 1.0f / sqrtf(float(variance)) : 0.0f;
+        each_pixel(b, [&](int i) { b.image()[i] = (b.image()[i] - shift) * scale; });
+    }
+    __syncthreads();
+}
+
+// A start image's mean may be far from zero; later means are not, and the sums tell all.
+__device__ inline void begin(Block& b, const AscentSettings& s, const float* start) {
+    each_pixel(b, [&](int i) { b.image()[i] = start[i]; });
+    if (s.constraint == Constraint::standardize) {
+        const float mean = image_sums(b).first / float(b.plan.pixels);
+        each_pixel(b, [&](int i) { b.image()[i] -= mean; });
+    }
+    constrain(b, s, image_sums(b));
+}
+
+// Takes off the components that the constraint would take back; the gradient's sum of squares.
+__device__ inline float make_tangent(Block& b, const AscentSettings& s, const Moments& m) {
+    if (s.article) return m.square;
+    const float count = float(b.plan.pixels), mean = m.sum / count, along = m.along / count;
+    float squares[1] = {};
+    each_pixel(b, [&](int i) {
+        float& g = b.step()[i];
+        const float x = b.image()[i];
+        if (s.constraint == Constraint::standardize)
+            g -= mean + along * x;
+        else if ((x >= s.high && g > 0.0f) || (x <= s.low && g < 0.0f))
+            g = 0.0f;
+        squares[0] += g * g;
+    });
+    add_up(b, squares);
+    return squares[0];
+}
+
+// The 3x3 binomial blur of every channel, edges replicated: down the columns, then along the rows.
+__device__ inline void blur(const Block& b) {
+    const int width = b.plan.width, height = b.plan.height;
+    float *image = b.image(), *half = b.scratch();
+    __syncthreads();
+    each_pixel(b, [&](int i) {
+        const int y = i / width % height;
+        const float above = image[y > 0 ? i - width : i], below = image[y + 1 < height ? i + width : i];
+        half[i] = 0.25f * (above + below) + 0.5f * image[i];
+    });
+    __syncthreads();
+    each_pixel(b, [&](int i) {
+        const int x = i % width;
+        const float left = half[x > 0 ? i - 1 : i], right = half[x + 1 < width ? i + 1 : i];
+        image[i] = 0.25f * (left + right) + 0.5f * half[i];
+    });
+}
+
+// v <- momentum v + g / (rms(g) + 1e-7);  x <- constrain(x + size v).
+__device__ inline void advance(Block& b, const AscentSettings& s, float size, float squares, bool blurs) {
+    const float momentum = s.article ? 0.0f : s.momentum;
+    const float scale = 1.0f / (sqrtf(squares / float(b.plan.pixels)) + 1e-7f);
+    float sums[2] = {};
+    each_pixel(b, [&](int i) {
+        const float v = momentum * b.velocity()[i] + scale * b.step()[i], x = b.image()[i] + size * v;
+        b.velocity()[i] = v, b.image()[i] = x;
+        sums[0] += x, sums[1] += x * x;
+    });
+    Sums m{};
+    if (blurs) {
+        blur(b);
+        m = image_sums(b);
+    } else {
+        add_up(b, sums);
+        m = {sums[0], sums[1]};
+    }
+    constrain(b, s, m);
+}
+
+// The best image so far and what it is worth. While a map sleeps its highest preactivation, at most
+// 0, is what counts, so that waking is always a gain.
+struct Best {
+    float merit = -INFINITY, activation = 0.0f, preactivation = 0.0f;
+};
+
+// When to halve the step and when to stop, judged every `patience` steps.
+struct Pace {
+    float size, mark = 0.0f;
+    int since = 0, quiet = 0;
+
+    // True when converged: the merit's relative gain stayed small through kQuietWindows halvings.
+    __device__ __forceinline__ bool judge(const AscentSettings& s, int window, float merit) {
+        if (++since < window) return false;
+        since = 0;
+        const float gain = merit - mark;
+        mark = merit;
+        if (gain > s.tolerance * fabsf(merit)) {
+            quiet = 0;
+            return false;
+        }
+        size *= 0.5f;
+        return ++quiet > kQuietWindows;
+    }
+};
+
+__device__ inline void ascend(Block& b, const AscentSettings& s, const Ascents& all, unsigned index,
+                              const volatile int* stop) {
+    const std::int64_t pixels = b.plan.pixels, at = std::int64_t(index) * pixels;
+    const int map = all.targets[index];
+    const float bias = __ldg(b.layer(b.target()).bias + map);
+    float* history = all.history + std::int64_t(index) * (s.steps + 1);
+    float* snapshots = all.snapshots + at * s.snapshot_count;
+    const bool preactivation = s.objective == Objective::preactivation, first = b.thread == 0;
+    const Silent silent = s.article ? Silent::report : Silent::wake;
+    const int window = s.smooth > s.patience ? s.smooth : s.patience;
+
+    load_map_row(b, map);
+    begin(b, s, all.starts + at);
+    Past past;
+    Best best;
+    Pace pace{all.step_sizes[index]};
+    Stop why = Stop::steps;
+    int t = 0, snapshot = 0, woke = -1;
+    for (;; ++t) {
+        Moments moments;
+        const bool asked = first && t % kPollSteps == 0 && *stop != 0;
+        const Value value =
+            evaluate(b, bias, s.objective, silent, t % kRefresh == 0, asked, past, moments);
+        const float awake = preactivation ? value.preactivation : value.activation;
+        if (first) history[t] = awake;
+        if (woke < 0 && !value.asleep) woke = t;
+        const float merit = !preactivation && value.asleep ? value.peak : awake;
+        if (merit > best.merit) {
+            best = {merit, value.activation, value.preactivation};
+            each_pixel(b, [&](int i) { all.images[at + i] = b.image()[i]; });
+        }
+        if (snapshot < s.snapshot_count && all.snapshot_steps[snapshot] == t) {
+            each_pixel(b, [&](int i) { snapshots[pixels * snapshot + i] = b.image()[i]; });
+            ++snapshot;
+        }
+        if (t == 0) pace.mark = best.merit;
+        if (value.flat)
+            why = Stop::zero_gradient;
+        else if (moments.stop)
+            why = Stop::interrupted;
+        else if (t > 0 && !s.article && pace.judge(s, window, best.merit))
+            why = Stop::converged;
+        if (why != Stop::steps || t == s.steps) break;
+
+        const float squares = make_tangent(b, s, moments);
+        advance(b, s, pace.size, squares, s.smooth > 0 && (t + 1) % s.smooth == 0);
+    }
+    for (int i = t + 1 + b.thread; i <= s.steps; i += kThreads) history[i] = NAN;
+    for (; snapshot < s.snapshot_count; ++snapshot)
+        each_pixel(b, [&](int i) { snapshots[pixels * snapshot + i] = all.images[at + i]; });
+    if (!first) return;
+    all.activations[index] = best.activation, all.preactivations[index] = best.preactivation;
+    all.steps[index] = t, all.woke[index] = woke, all.stops[index] = std::uint8_t(why);
+}
+
+}  // namespace pyoip::cuda

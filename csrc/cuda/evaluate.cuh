@@ -1,0 +1,91 @@
+// One image, one map: the objective and its gradient.
+#pragma once
+
+#include "backward.cuh"
+
+namespace pyoip::cuda {
+
+// What the gradients in shared memory were made of.
+struct Past {
+    bool holds = false;  // still; else all is to be made afresh
+    float square = 0.0f;  // of the image's gradient when all was made afresh, summed over the pixels
+};
+
+// The padded planes that the first layer reads, where they are not the image itself.
+__device__ __forceinline__ bool keeps_planes(const Plan& plan) { return plan.layers[0].input != plan.image; }
+
+__device__ inline void load_planes(const Block& b) {
+    if (!keeps_planes(b.plan)) return;
+    const LayerPlan& p = b.layer(0);
+    for (int i = b.thread; i < p.in_channels * p.in_height * p.in_width; i += kThreads) {
+        const int x = i % p.in_width, y = i / p.in_width % p.in_height, c = i / (p.in_width * p.in_height);
+        b.input(0)[(c * p.padded_h + y + p.pad_top) * p.padded_w + x + p.pad_left] =
+            b.image()[(c * b.plan.height + y) * b.plan.width + x];
+    }
+    __syncthreads();
+}
+
+// From the objective's derivatives to b.step(), (C, H, W), and a barrier.
+__device__ inline void go_back(Block& b, bool changed, bool afresh) {
+    if (b.target() == 0) {
+        target_to_image(b);
+    } else {
+        bool above = changed || afresh;  // has the gradient of the layer above changed?
+        if (above) {
+            target_to_input(b);
+            __syncthreads();
+        }
+        for (int l = b.target() - 1; l > 0; --l) above = route_layer(b, l, above);
+        first_to_image(b);
+    }
+    __syncthreads();
+}
+
+// What the ascent wants to know of the gradient, summed over the pixels.
+struct Moments {
+    float sum, along, square;  // of the gradient; of its product with the image; of its square
+    bool zero, stop;           // exactly zero everywhere; `stop` of any thread
+};
+
+__device__ inline Moments gradient_moments(Block& b, bool stop) {
+    float sums[5] = {0.0f, 0.0f, 0.0f, 0.0f, stop ? 1.0f : 0.0f};
+    for (int i = b.thread; i < b.plan.pixels; i += kThreads) {
+        const float g = b.step()[i];
+        sums[0] += g, sums[1] += g * b.image()[i], sums[2] += g * g, sums[3] += g != 0.0f ? 1.0f : 0.0f;
+    }
+    add_up(b, sums);
+    return {sums[0], sums[1], sums[2], sums[3] == 0.0f, sums[4] != 0.0f};
+}
+
+// The image is in place. `refresh`: all is to be made afresh anyway. Where the gradient has shrunk,
+// rounding errors that it carried along may be most of it, or all: then, too.
+__device__ inline Value evaluate(Block& b, float bias, Objective objective, Silent silent, bool refresh, bool stop,
+                                 Past& past, Moments& moments) {
+    load_planes(b);
+    forward_below(b);
+    if (b.target() == 0)
+        correlate_planes(b, bias);
+    else
+        correlate_channels(b, bias);
+    __syncthreads();
+    Value value = weigh_positions(b, objective, silent);
+    if (value.flat) {
+        for (int i = b.thread; i < b.plan.pixels; i += kThreads) b.step()[i] = 0.0f;
+        past.holds = false;
+        __syncthreads();
+        moments = gradient_moments(b, stop);
+        return value;
+    }
+    bool afresh = refresh || !past.holds;
+    for (;;) {
+        go_back(b, value.changed, afresh);
+        moments = gradient_moments(b, stop);
+        if (afresh || moments.square > kFaint * past.square) break;
+        afresh = true;
+    }
+    if (afresh) past = {true, moments.square};
+    value.flat = moments.zero;
+    return value;
+}
+
+}  // namespace pyoip::cuda

@@ -1,0 +1,300 @@
+// From the image to the target's input.
+//
+// First layer: a thread takes a cell and a map; 32 neighbouring threads have neighbouring maps, so
+// that pixels are broadcast and weights come in one piece. Bound: instructions, about 60 for the 36
+// multiply-adds of a cell under a 2x2 maximum. Other layers: matrix.cuh, with what follows the
+// convolution done in the registers that hold its sums; only windows that overlap, averages among
+// them, go through shared memory.
+#pragma once
+
+#include "activation.cuh"
+#include "matrix.cuh"
+
+namespace pyoip::cuda {
+
+// Where the maps of position (y, x) behind layer l go: the inside of the next layer's input.
+__device__ __forceinline__ int next_offset(const Plan& plan, int l, int y, int x) {
+    const LayerPlan& next = plan.layers[l + 1];
+    return ((y + next.pad_top) * next.padded_w + x + next.pad_left) * next.in_pitch;
+}
+
+// The new code in the low half of its byte; what was there moves to the high half.
+__device__ __forceinline__ void set_code(const Block& b, int l, int cell, int map, int code) {
+    std::uint8_t& byte = b.codes(l)[cell * b.layer(l).code_pitch + map];
+    byte = std::uint8_t((byte & 15) << 4 | code);
+}
+
+// A cell's winner, not yet activated.
+__device__ __forceinline__ void pass_on(const Block& b, int l, int cell, int map, float z, int place) {
+    const LayerPlan& p = b.layer(l);
+    const float a = activate(p.activation, p.slope, z);
+    const int y = cell / p.cell_columns, x = cell % p.cell_columns;
+    b.input(l + 1)[next_offset(b.plan, l, y, x) + map] = a;
+    set_code(b, l, cell, map, lets_through(p.activation, a) ? place : p.places);
+}
+
+// --- the first layer -----------------------------------------------------------------------
+
+// weights (C * taps, maps), from this map on.
+__device__ inline float convolve_planes(const LayerPlan& p, const float* planes, const float* weights, int y, int x,
+                                        float bias) {
+    float sum = bias;
+    for (int c = 0; c < p.in_channels; ++c) {
+        const float* line = planes + (c * p.padded_h + y * p.stride_h) * p.padded_w + x * p.stride_w;
+        for (int ky = 0; ky < p.kernel_h; ++ky, line += p.padded_w)
+            for (int kx = 0; kx < p.kernel_w; ++kx, weights += p.maps) sum += line[kx] * __ldg(weights);
+    }
+    return sum;
+}
+
+// A cell under a 2x2 maximum of a 3x3 convolution at stride 1: 4x4 pixels serve all four places.
+__device__ inline void quad_of_planes(const Block& b, const float* weights, int cell, int map, float bias) {
+    const LayerPlan& p = b.layer(0);
+    const int y = cell / p.cell_columns * 2, x = cell % p.cell_columns * 2;
+    float sums[4] = {bias, bias, bias, bias};
+    for (int c = 0; c < p.in_channels; ++c) {
+        const float* corner = b.input(0) + (c * p.padded_h + y) * p.padded_w + x;
+        float pixels[4][4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+#pragma unroll
+            for (int j = 0; j < 4; ++j) pixels[i][j] = corner[i * p.padded_w + j];
+#pragma unroll
+        for (int k = 0; k < 9; ++k, weights += p.maps) {
+            const float w = __ldg(weights);
+#pragma unroll
+            for (int place = 0; place < 4; ++place) sums[place] += pixels[place / 2 + k / 3][place % 2 + k % 3] * w;
+        }
+    }
+    int place = 0;
+#pragma unroll
+    for (int i = 1; i < 4; ++i)
+        if (sums[i] > sums[0]) sums[0] = sums[i], place = i;
+    pass_on(b, 0, cell, map, sums[0], place);
+}
+
+__device__ inline void maximum_of_planes(const Block& b, const float* weights, int cell, int map, float bias) {
+    const LayerPlan& p = b.layer(0);
+    const int y0 = cell / p.cell_columns * p.pool_stride_h - p.pool_top;
+    const int x0 = cell % p.cell_columns * p.pool_stride_w - p.pool_left;
+    float highest = 0.0f;
+    int place = -1;
+    for (int k = 0; k < p.places; ++k) {
+        const int y = y0 + k / p.pool_w, x = x0 + k % p.pool_w;
+        if (y < 0 || x < 0 || y >= p.out_height || x >= p.out_width) continue;
+        const float z = convolve_planes(p, b.input(0), weights, y, x, bias);
+        if (place < 0 || z > highest) highest = z, place = k;
+    }
+    pass_on(b, 0, cell, map, highest, place);
+}
+
+// A window of an average. Every position leaves its own code, and its value where that is kept.
+__device__ inline void average_of_planes(const Block& b, const float* weights, int q, int map, float bias) {
+    const LayerPlan& p = b.layer(0);
+    const int y0 = q / p.pooled_width * p.pool_stride_h, x0 = q % p.pooled_width * p.pool_stride_w;
+    float sum = 0.0f;
+    for (int y = y0; y < y0 + p.pool_h; ++y)
+        for (int x = x0; x < x0 + p.pool_w; ++x) {
+            const float z = convolve_planes(p, b.input(0), weights, y, x, bias);
+            const float a = activate(p.activation, p.slope, z);
+            const int position = y * p.out_width + x;
+            sum += a;
+            if (slope_of(p.activation) == Slope::varies) b.output(0)[position * p.maps_pitch + map] = a;
+            b.codes(0)[position * p.code_pitch + map] = lets_through(p.activation, a) ? 0 : 1;
+        }
+    b.input(1)[next_offset(b.plan, 0, q / p.pooled_width, q % p.pooled_width) + map] = sum * p.pool_share;
+}
+
+// Into the second layer's input, with codes. f(weights, item, map, bias) makes one of `items`.
+template <class F>
+__device__ __forceinline__ void each_map_of(const Block& b, int items, const F& f) {
+    const LayerPlan& p = b.layer(0);
+    const int rows = kThreads / p.maps, map = b.thread % p.maps;  // a thread keeps its map
+    const float bias = __ldg(p.bias + map);
+    if (b.thread / p.maps < rows)
+        for (int item = b.thread / p.maps; item < items; item += rows) f(p.forward + map, item, map, bias);
+}
+
+__device__ inline void forward_first(const Block& b) {
+    const LayerPlan& p = b.layer(0);
+    const bool square = p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.stride_w == 1;
+    if (p.quads && square)
+        each_map_of(b, p.cells, [&](const float* w, int cell, int map, float bias) {
+            quad_of_planes(b, w, cell, map, bias);
+        });
+    else if (p.pool == Pool::max)
+        each_map_of(b, p.cells, [&](const float* w, int cell, int map, float bias) {
+            maximum_of_planes(b, w, cell, map, bias);
+        });
+    else if (p.pool == Pool::average)
+        each_map_of(b, p.pooled_height * p.pooled_width, [&](const float* w, int q, int map, float bias) {
+            average_of_planes(b, w, q, map, bias);
+        });
+    else
+        each_map_of(b, p.positions, [&](const float* w, int at, int map, float bias) {
+            const float z = convolve_planes(p, b.input(0), w, at / p.out_width, at % p.out_width, bias);
+            pass_on(b, 0, at, map, z, 0);
+        });
+}
+
+// --- layers by matrix products ---------------------------------------------------------------
+
+// Row r of a convolution's product is position r, or, under a 2x2 maximum, place r / 4 of the cell
+// r % 4 among the four of its tile: the lanes g and g ^ 4 then have a cell's four places.
+struct Position {
+    int cell, y, x;  // y < 0: a row beyond the last
+};
+
+__device__ __forceinline__ Position position_of(const LayerPlan& p, int row) {
+    if (p.quads) {
+        const int cell = row / 16 * 4 + row % 4, place = row % 16 / 4;
+        const int y = cell / p.cell_columns * 2 + place / 2, x = cell % p.cell_columns * 2 + place % 2;
+        return {cell, cell < p.cells ? y : -1, x};
+    }
+    return {row, row < p.positions ? row / p.out_width : -1, row % p.out_width};
+}
+
+__device__ __forceinline__ int row_count(const LayerPlan& p) { return p.quads ? 4 * p.cells : p.positions; }
+
+// The four rows that a lane reads for a pair of tiles; those beyond the last read the first.
+struct WindowRows {
+    const float* corner[4];
+    int line, column;
+
+    __device__ __forceinline__ WindowRows(const Block& b, const LayerPlan& p, const float* input, int first_row)
+        : line(p.padded_w * p.in_pitch), column(p.in_pitch) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const Position at = position_of(p, first_row + i * 8 + b.lane / 4);
+            const int y = at.y < 0 ? 0 : at.y * p.stride_h, x = at.y < 0 ? 0 : at.x * p.stride_w;
+            corner[i] = input + (y * p.padded_w + x) * p.in_pitch + b.lane % 4;
+        }
+    }
+    __device__ __forceinline__ void find(int y, int x, const float* (&at)[4]) const {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) at[i] = corner[i] + y * line + x * column;
+    }
+};
+
+// The convolution of layer l for a pair of row tiles and a group of columns.
+template <int N>
+__device__ __forceinline__ void convolve_tiles(const Block& b, int l, int pair, int group, Tiles<N>& tiles) {
+    const LayerPlan& p = b.layer(l);
+    const int steps = p.taps * p.in_depth / kDepth;
+    fill<N>(tiles, p.bias, group, b.lane);
+    const WindowRows rows(b, p, b.input(l), pair * 2 * kTileRows);
+    multiply<N>(b, rows, p.kernel_h, p.kernel_w, p.in_depth, p.forward + std::int64_t(group) * steps * N * 64, tiles);
+}
+
+// f(position row i of 4, column tile j, half, map) for every sum of a lane: sums[i / 2][j][i % 2 * 2 + half].
+template <int N, class F>
+__device__ __forceinline__ void each_sum(const Tiles<N>& tiles, int group, int lane, const F& f) {
+#pragma unroll
+    for (int j = 0; j < N; ++j)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int map = (group * N + j) * kTileColumns + lane % 4 * 2 + half;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) f(i, map, tiles.sums[i / 2][j][i % 2 * 2 + half]);
+        }
+}
+
+// The four places of a cell lie in two lanes; each passes on one of the two maps.
+template <int N>
+__device__ __forceinline__ void finish_quads(const Block& b, int l, int pair, int group, const Tiles<N>& tiles) {
+    const LayerPlan& p = b.layer(l);
+    const int upper = b.lane / 16;  // of the lanes with places 1 and 3
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const int cell = (pair * 2 + i) * 4 + b.lane / 4 % 4;
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            float won[2];
+            int place[2];
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const float first = tiles.sums[i][j][half], second = tiles.sums[i][j][2 + half];
+                Highest h{second > first ? second : first, upper + (second > first ? 2 : 0)};
+                const float other = __shfl_xor_sync(kFullWarp, h.value, 16);
+                const int where = __shfl_xor_sync(kFullWarp, h.where, 16);
+                h.take(other, where);
+                won[half] = h.value, place[half] = h.where;
+            }
+            const int map = (group * N + j) * kTileColumns + b.lane % 4 * 2 + upper;
+            if (cell < p.cells && map < p.maps)
+                pass_on(b, l, cell, map, upper ? won[1] : won[0], upper ? place[1] : place[0]);
+        }
+    }
+}
+
+// Values of a convolution on their way to a pool whose windows overlap, or to an average:
+// (positions, maps_pitch).
+__device__ __forceinline__ float* before_pool(const Block& b, int l) {
+    return b.layer(l).pool == Pool::average ? b.output(l) : b.scratch();
+}
+
+template <int N>
+__device__ __forceinline__ void finish_positions(const Block& b, int l, int pair, int group, const Tiles<N>& tiles) {
+    const LayerPlan& p = b.layer(l);
+    each_sum<N>(tiles, group, b.lane, [&](int i, int map, float z) {
+        const int row = pair * 2 * kTileRows + i * 8 + b.lane / 4;
+        if (row >= p.positions || map >= p.maps) return;
+        if (p.pool == Pool::none) return pass_on(b, l, row, map, z, 0);
+        if (p.pool == Pool::average) {
+            z = activate(p.activation, p.slope, z);
+            b.codes(l)[row * p.code_pitch + map] = lets_through(p.activation, z) ? 0 : 1;
+        }
+        before_pool(b, l)[row * p.maps_pitch + map] = z;
+    });
+}
+
+__device__ inline void pool_cell(const Block& b, int l, int q, int map) {
+    const LayerPlan& p = b.layer(l);
+    const float* values = before_pool(b, l) + map;
+    const int y0 = q / p.pooled_width * p.pool_stride_h - p.pool_top;
+    const int x0 = q % p.pooled_width * p.pool_stride_w - p.pool_left;
+    float highest = 0.0f, sum = 0.0f;
+    int place = -1;
+    for (int k = 0; k < p.pool_h * p.pool_w; ++k) {
+        const int y = y0 + k / p.pool_w, x = x0 + k % p.pool_w;
+        if (y < 0 || x < 0 || y >= p.out_height || x >= p.out_width) continue;
+        const float value = values[(y * p.out_width + x) * p.maps_pitch];
+        sum += value;
+        if (place < 0 || value > highest) highest = value, place = k;
+    }
+    if (p.pool == Pool::max) return pass_on(b, l, q, map, highest, place);
+    b.input(l + 1)[next_offset(b.plan, l, q / p.pooled_width, q % p.pooled_width) + map] = sum * p.pool_share;
+}
+
+__device__ inline void forward_matrix(const Block& b, int l) {
+    const LayerPlan& p = b.layer(l);
+    const int pairs = (row_count(p) + 2 * kTileRows - 1) / (2 * kTileRows);
+    with_group(p.group, [&](auto size) {
+        constexpr int N = decltype(size)::size;
+        for (int item = b.warp; item < pairs * p.groups; item += kWarps) {
+            Tiles<N> tiles;
+            convolve_tiles<N>(b, l, item / p.groups, item % p.groups, tiles);
+            if (p.quads)
+                finish_quads<N>(b, l, item / p.groups, item % p.groups, tiles);
+            else
+                finish_positions<N>(b, l, item / p.groups, item % p.groups, tiles);
+        }
+    });
+    if (p.quads || p.pool == Pool::none) return;
+    __syncthreads();
+    for (int i = b.thread; i < p.pooled_height * p.pooled_width * p.maps; i += kThreads)
+        pool_cell(b, l, i / p.maps, i % p.maps);
+}
+
+// Ends with a barrier, as every step on the way does.
+__device__ inline void forward_below(const Block& b) {
+    if (b.target() == 0) return;
+    forward_first(b);
+    __syncthreads();
+    for (int l = 1; l < b.target(); ++l) {
+        forward_matrix(b, l);
+        __syncthreads();
+    }
+}
+
+}  // namespace pyoip::cuda

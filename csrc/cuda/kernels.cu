@@ -1,0 +1,187 @@
+// The kernels and their launches; see kernels.hpp. NOTES.md counts what bounds them.
+#include "kernels.hpp"
+
+#include "ascent.cuh"
+#include "maps.cuh"
+
+namespace pyoip::cuda {
+namespace {
+
+constexpr int kBlocksAimedAt = 2;  // on a multiprocessor: at most 128 registers a thread
+
+#define PYOIP_KERNEL __global__ void __launch_bounds__(kThreads, kBlocksAimedAt)
+
+// This block's next image, or `count` when there is none or the host asks to end. All of an earlier
+// image must be done with: begins with a barrier and ends with one.
+__device__ unsigned take_next(const Block& b, const Signals& signals, unsigned count) {
+    auto* word = reinterpret_cast<unsigned*>(b.words());
+    __syncthreads();
+    if (b.thread == 0) *word = *signals.stop != 0 ? count : atomicAdd(signals.next, 1u);
+    __syncthreads();
+    const unsigned index = *word;
+    __syncthreads();
+    return index < count ? index : count;
+}
+
+// Counters wrap; a host that reads an older one reads a newer one later.
+__device__ void report(const Block& b, const Signals& signals) {
+    if (b.thread == 0) *signals.reported = atomicAdd(signals.finished, 1u) + 1u;
+}
+
+// Nothing of another image is left, and borders are zeros.
+__device__ void clear(const Block& b) {
+    auto* words = reinterpret_cast<float4*>(b.shared);
+    for (int i = b.thread; i < int(b.plan.shared_bytes / 16); i += kThreads)
+        words[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    __syncthreads();
+}
+
+template <class F>
+__device__ __forceinline__ void each_image(Block& b, const Signals& signals, unsigned count, const F& f) {
+    for (unsigned index; (index = take_next(b, signals, count)) < count;) {
+        clear(b);
+        f(index);
+        report(b, signals);
+    }
+}
+
+__device__ void load_image(const Block& b, const float* images, unsigned index) {
+    const float* image = images + std::int64_t(index) * b.plan.pixels;
+    each_pixel(b, [&](int i) { b.image()[i] = image[i]; });
+    __syncthreads();
+}
+
+// What is asked for each image: all maps' scores, or their activations.
+struct MapsQuestion {
+    const float* images;
+    Objective objective;
+    float* scores;       // (count, maps), or none
+    float* activations;  // (count, maps, h, w)
+};
+
+PYOIP_KERNEL maps_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals, unsigned count,
+                         MapsQuestion ask) {
+    extern __shared__ __align__(16) unsigned char shared_memory[];
+    Block b(plan, precision, shared_memory);
+    each_image(b, signals, count, [&](unsigned index) {
+        const LayerPlan& t = b.layer(b.target());
+        load_image(b, ask.images, index);
+        load_planes(b);
+        forward_below(b);
+        if (ask.scores != nullptr)
+            score_maps(b, ask.objective, ask.scores + std::int64_t(index) * t.maps);
+        else
+            write_maps(b, ask.activations + std::int64_t(index) * t.maps * t.positions);
+    });
+}
+
+// Or one map's gradient.
+struct GradientQuestion {
+    const float* images;
+    const std::int32_t* targets;
+    Objective objective;
+    float *values, *gradients;
+};
+
+__device__ void answer(Block& b, const GradientQuestion& ask, unsigned index) {
+    const int map = ask.targets[index];
+    const float bias = __ldg(b.layer(b.target()).bias + map);
+    load_map_row(b, map);
+    load_image(b, ask.images, index);
+    Past past;
+    Moments moments;
+    const Value value = evaluate(b, bias, ask.objective, Silent::report, true, false, past, moments);
+    each_pixel(b, [&](int i) { ask.gradients[std::int64_t(index) * b.plan.pixels + i] = b.step()[i]; });
+    if (b.thread != 0) return;
+    ask.values[2 * std::int64_t(index)] = value.activation;
+    ask.values[2 * std::int64_t(index) + 1] = value.preactivation;
+}
+
+PYOIP_KERNEL gradient_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals, unsigned count,
+                             GradientQuestion ask) {
+    extern __shared__ __align__(16) unsigned char shared_memory[];
+    Block b(plan, precision, shared_memory);
+    each_image(b, signals, count, [&](unsigned index) { answer(b, ask, index); });
+}
+
+// Or whole ascents.
+struct AscentQuestion {
+    Ascents ascents;
+    AscentSettings settings;
+};
+
+PYOIP_KERNEL ascend_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals, unsigned count,
+                           const __grid_constant__ AscentQuestion ask) {
+    extern __shared__ __align__(16) unsigned char shared_memory[];
+    Block b(plan, precision, shared_memory);
+    each_image(b, signals, count,
+               [&](unsigned index) { ascend(b, ask.settings, ask.ascents, index, signals.stop); });
+}
+
+// --- launches ----------------------------------------------------------------------------------
+
+// Where and how a launch runs.
+struct Place {
+    const Plan& plan;
+    Precision precision;
+    int blocks;
+    cudaStream_t stream;
+    const Signals& signals;
+};
+
+template <class Question>
+cudaError_t launch(const Place& at, unsigned count, const Question& ask,
+                   void (*kernel)(Plan, Precision, Signals, unsigned, Question)) {
+    if (count == 0) return cudaSuccess;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(count < unsigned(at.blocks) ? count : unsigned(at.blocks));
+    config.blockDim = dim3(kThreads);
+    config.dynamicSmemBytes = std::size_t(at.plan.shared_bytes);
+    config.stream = at.stream;
+    return cudaLaunchKernelEx(&config, kernel, at.plan, at.precision, at.signals, count, ask);
+}
+
+template <class Function>
+cudaError_t allow(Function* kernel, const Plan& plan, int* blocks) {
+    const int bytes = int(plan.shared_bytes);
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error != cudaSuccess) return error;
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, kernel, kThreads, std::size_t(bytes));
+}
+
+}  // namespace
+
+cudaError_t prepare(Kernel kernel, const Plan& plan, int* blocks) {
+    switch (kernel) {
+        case Kernel::maps: return allow(maps_kernel, plan, blocks);
+        case Kernel::gradient: return allow(gradient_kernel, plan, blocks);
+        case Kernel::ascend: return allow(ascend_kernel, plan, blocks);
+    }
+    return cudaErrorInvalidValue;
+}
+
+cudaError_t score(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
+                  const float* images, unsigned count, Objective objective, float* scores) {
+    return launch({plan, precision, blocks, stream, signals}, count, MapsQuestion{images, objective, scores, nullptr},
+                  maps_kernel);
+}
+
+cudaError_t activations(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
+                        const Signals& signals, const float* images, unsigned count, float* maps) {
+    return launch({plan, precision, blocks, stream, signals}, count,
+                  MapsQuestion{images, Objective::activation, nullptr, maps}, maps_kernel);
+}
+
+cudaError_t gradient(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
+                     const float* images, const std::int32_t* targets, unsigned count, Objective objective,
+                     float* values, float* gradients) {
+    return launch({plan, precision, blocks, stream, signals}, count,
+                  GradientQuestion{images, targets, objective, values, gradients}, gradient_kernel);
+}
+
+cudaError_t ascend(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
+                   const Ascents& ascents, unsigned count, const AscentSettings& settings) {
+    return launch({plan, precision, blocks, stream, signals}, count, AscentQuestion{ascents, settings}, ascend_kernel);
+}
+
+}  // namespace pyoip::cuda
