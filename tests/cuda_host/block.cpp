@@ -50,7 +50,8 @@ struct Meeting {
 
     bool is_at(const char* what_, const Place& place_) const {
         return what == what_ && place.line() == place_.line() && place.column() == place_.column() &&
-               std::string_view(place.file_name()) == place_.file_name();
+               (place.file_name() == place_.file_name() ||
+                std::string_view(place.file_name()) == place_.file_name());
     }
     std::string text() const {
         return std::string(what) + " (" + place.file_name() + ":" + std::to_string(place.line()) + ")";
