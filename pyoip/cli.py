@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options as o
-from .console import DISAGREEMENT, INTERRUPTED, Program
-from .errors import Interrupted
+from .console import DISAGREEMENT, INTERRUPTED, Command, Program
+from .errors import Interrupted, InvalidArgument
 from .progress import ProgressLine, say
 from .settings import Settings
 from .survey_cli import survey
@@ -84,7 +84,7 @@ def _print_json(document: dict[str, Any]) -> None:
     print(dumps(document, indent=1, allow_nan=False, default=str))
 
 
-@app.command(epilog="Example:  pyoip layers mnist")
+@app.command(cls=Command, epilog="Example:  pyoip layers mnist")
 def layers(
     model: o.Model,
     json: o.Json = False,
@@ -108,10 +108,11 @@ def _layer_as_dict(layer: Layer) -> dict[str, Any]:
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n"
     "pyoip ascend mnist --layer 2 --out oips\n\n"
     "pyoip ascend mnist -l conv3 -m 0-7,9 --snapshots 1,2,4,8,16,32\n\n"
-    "pyoip ascend mnist -l 2 --start oips --steps 500 --out oips"
+    "pyoip ascend mnist -l 2 --start oips --steps 500 --out oips",
 )
 def ascend(
     ctx: typer.Context,
@@ -163,6 +164,10 @@ def ascend(
     asked["constraint"] = o.constraint_from(constraint, low, high)
     asked["snapshots"] = o.numbers("--snapshots", snapshots, int)
     asked["fluctuations"] = o.fluctuations_from(scales, weights, smoothing)
+    if start is not None and asked["fluctuations"] is not None:
+        raise InvalidArgument(
+            "--start: stands in for drawn images; leave out --scales, --weights and --smoothing"
+        )
     takes = (network.input_shape, network.layout)
     asked["start"] = None if start is None else o.start_from(start, *takes)
     folder = out or _default_folder(network.name, target.number)
@@ -207,9 +212,10 @@ def _report(result: Result, folder: Path, *, quiet: bool, as_json: bool) -> None
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n"
     "pyoip check mnist\n\n"
-    "pyoip check my.onnx --layers 1,conv5 --engines cpu,onnx"
+    "pyoip check my.onnx --layers 1,conv5 --engines cpu,onnx",
 )
 def check(
     model: o.Model,
@@ -249,7 +255,9 @@ def check(
         raise typer.Exit(DISAGREEMENT)
 
 
-@app.command(epilog="Example:  pyoip export-step mnist --layer conv2 --update --out step.onnx")
+@app.command(
+    cls=Command, epilog="Example:  pyoip export-step mnist --layer conv2 --update --out step.onnx"
+)
 def export_step(
     model: o.Model,
     layer: o.LayerSpec = "1",
@@ -293,9 +301,10 @@ def export_step(
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n"
     "pyoip export-web mnist page\n\n"
-    "pyoip export-web my.onnx page --layers 1,2 --runtime node_modules/onnxruntime-web"
+    "pyoip export-web my.onnx page --layers 1,2 --runtime node_modules/onnxruntime-web",
 )
 def export_web(
     model: o.Model,
@@ -339,7 +348,7 @@ def export_web(
         print(page)
 
 
-@app.command(epilog="Example:  pyoip train --dataset fashion-mnist --out fashion.onnx")
+@app.command(cls=Command, epilog="Example:  pyoip train --dataset fashion-mnist --out fashion.onnx")
 def train(
     dataset: o.Dataset = "mnist",
     out: o.TrainOut = None,
@@ -383,7 +392,7 @@ def train(
 app.add_typer(survey, name="survey")
 
 
-@app.command(epilog="Example:  pyoip info --json")
+@app.command(cls=Command, epilog="Example:  pyoip info --json")
 def info(json: o.Json = False) -> None:
     """Show which engines work here, why the others do not, and how this pyoip was built."""
     from . import engines

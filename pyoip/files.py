@@ -7,6 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import InvalidArgument
+
+
+def check_folder_of(path: Path) -> None:
+    """Raise `InvalidArgument` unless the folder that a file is to be written to is there."""
+    if not path.parent.is_dir():
+        raise InvalidArgument(f"{path}: there is no folder {path.parent}; make it first")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

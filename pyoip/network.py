@@ -198,7 +198,7 @@ class Network:
         index, text = split_spec(spec, names, [layer.aliases for layer in self.layers])
         if text is not None and maps is not None:
             raise InvalidArgument(
-                f"layer {quote(spec)} names maps; maps={quote(maps)} must be None"
+                f"layer {quote(spec)} names maps; maps={quote(maps)} must be left out"
             )
         layer = self.layers[index]
         return layer, parse_maps(maps if text is None else text, layer.maps, layer.name)

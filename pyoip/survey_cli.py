@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from . import options as o
-from .console import INTERRUPTED, fail
+from .console import INTERRUPTED, Command, fail
 from .errors import Interrupted, InvalidArgument
 from .progress import ProgressLine, say
 from .settings import Settings, whole
@@ -58,10 +58,11 @@ survey = typer.Typer(
 
 
 @survey.command(
+    cls=Command,
     epilog="Examples:\n\n"
     "pyoip survey mnist --layer 2 --out layer2.db\n\n"
     "pyoip survey my.onnx -l conv5 --levels 0,0.5,1 --starts 10000 --out conv5.db\n\n"
-    "pyoip survey mnist -l 3 --sobol 256 --scheduler local:2 --out layer3.db"
+    "pyoip survey mnist -l 3 --sobol 256 --scheduler local:2 --out layer3.db",
 )
 def run(
     model: o.Model,
@@ -110,7 +111,8 @@ def run(
     if sobol is not None and levels is not None:
         raise InvalidArgument("--levels: belongs to the grid, but --sobol asks for a sequence")
     if sobol is not None:
-        whole("--sobol", sobol, 1, MOST_MIXES)
+        whole("sobol", sobol, 1, MOST_MIXES)
+    whole("starts", starts, 1)
     path = out or Path(f"survey_{o.file_name(network.name)}_layer{target.number}.db")
     mixes = grid(widths, weights, passes) if sobol is None else sample(sobol, widths, passes)
     with ProgressLine(f"{network.name}, layer {target.number}", silent=quiet) as line:
@@ -152,7 +154,7 @@ def _note(at: Progress) -> str:
     return f"{rate}{at.silent} maps silent"
 
 
-@survey.command(epilog="Example:  pyoip survey status layer2.db")
+@survey.command(cls=Command, epilog="Example:  pyoip survey status layer2.db")
 def status(file: o.SurveyFile, json: o.Json = False) -> None:
     """Tell where a survey stands, also while it runs."""
     from .surveys import load_survey
@@ -162,7 +164,7 @@ def status(file: o.SurveyFile, json: o.Json = False) -> None:
     print(dumps(found.as_dict(), indent=1) if json else "\n".join(lines(found)))
 
 
-@survey.command(epilog="Example:  pyoip survey report layer2.db --out report")
+@survey.command(cls=Command, epilog="Example:  pyoip survey report layer2.db --out report")
 def report(file: o.SurveyFile, out: o.ReportFolder = None, quiet: o.Quiet = False) -> None:
     """Write what a survey found: its figures, a table and a text in a folder."""
     from .surveys import load_survey
@@ -175,7 +177,7 @@ def report(file: o.SurveyFile, out: o.ReportFolder = None, quiet: o.Quiet = Fals
         print(f"{found}\nreport: {', '.join(path.name for path in paths)} in {folder}")
 
 
-@survey.command(epilog="Example:  pyoip survey show layer2.db 17")
+@survey.command(cls=Command, epilog="Example:  pyoip survey show layer2.db 17")
 def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Json = False) -> None:
     """Tell what was found of one map, and draw its several OIPs (with --out)."""
     from .surveys import load_survey
@@ -194,7 +196,7 @@ def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Js
         print(f"picture: {picture}")
 
 
-@survey.command(epilog="Example:  pyoip survey export layer2.db layer2.parquet")
+@survey.command(cls=Command, epilog="Example:  pyoip survey export layer2.db layer2.parquet")
 def export(file: o.SurveyFile, table: o.ExportFile, quiet: o.Quiet = False) -> None:
     """Write a row per map and mix as CSV or Parquet (with images), or arrays for NumPy."""
     from .surveys import load_survey

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from .data import Bytes, load_dataset
-from .errors import EngineUnavailable, InvalidArgument
+from .errors import EngineUnavailable
 from .export import Maxima, facts, map_maxima, write_onnx
-from .files import replacing
+from .files import check_folder_of, replacing
 from .training import Epoch, Training, TrainSettings
 
 REQUIRED = ("torch", "onnxscript", "onnxruntime")
@@ -168,8 +168,7 @@ def train(
 
 
 def _writable(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise InvalidArgument(f"{path}: folder {path.parent} does not exist: create it first")
+    check_folder_of(path)
     return path
 
 

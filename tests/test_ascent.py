@@ -264,7 +264,7 @@ def test_activations_are_the_networks() -> None:
         ({"steps": 0}, r"steps=0: must be an integer in 1"),
         ({"step_size": 0}, r"step_size=0: must be a number in \(0"),
         ({"momentum": 1.0}, r"momentum=1.0: must be a number in \[0, 0.999\]"),
-        ({"starts": 5, "candidates": 4}, r"starts=5: must be at most candidates=4"),
+        ({"starts": 5, "candidates": 4}, r"starts=5: must be an integer in 1 … 4, the cand"),
         ({"snapshots": (3, 2)}, r"snapshots=\(3, 2\): must be strictly increasing"),
         ({"snapshots": (999,), "steps": 10}, r"snapshots=999: must be an integer in 0 … 10"),
         ({"seed": -1}, r"seed=-1: must be an integer in 0"),

@@ -22,8 +22,8 @@ import pyoip.ascent
 from pyoip import load_result
 from pyoip import progress as progress_module
 from pyoip.cli import app
-from pyoip.console import explain
-from pyoip.errors import DataError, Interrupted
+from pyoip.console import as_typed, explain
+from pyoip.errors import DataError, Interrupted, InvalidArgument, ModelError
 from pyoip.fluctuations import Fluctuations
 from pyoip.options import start_from
 from pyoip.progress import ProgressLine, one_line
@@ -216,7 +216,7 @@ def test_every_option_reaches_the_ascent(model, monkeypatch):
     }  # fmt: skip
     text = [str(word) for pair in options.items() for word in pair]
     text += ["--constraint", "clip", "--low", "-1", "--high", "2.5", "--snapshots", "1,2,7"]
-    text += ["--scales", "1,3", "--weights", "0.5,2", "--smoothing", "1", "--start", "own.npy"]
+    text += ["--scales", "1,3", "--weights", "0.5,2", "--smoothing", "1"]
     assert error_of("ascend", model, "-l", "conv2:1-2", *text) == "seen"
     for option, value in options.items():
         assert seen[option[2:].replace("-", "_")] == value
@@ -225,7 +225,11 @@ def test_every_option_reaches_the_ascent(model, monkeypatch):
     assert (box.kind, box.low, box.high) == ("clip", -1.0, 2.5)
     assert seen["snapshots"] == (1, 2, 7)
     assert seen["fluctuations"] == Fluctuations((1.0, 3.0), (0.5, 2.0), 1)
+    assert error_of("ascend", model, "--start", "own.npy") == "seen"
     assert seen["start"].tolist() == np.ones((1, 9, 9)).tolist()
+    assert error_of("ascend", model, "--start", "own.npy", "--scales", "1") == (
+        "--start: stands in for drawn images; leave out --scales, --weights and --smoothing"
+    )
 
 
 def test_defaults_are_those_of_the_settings(model, monkeypatch):
@@ -316,7 +320,7 @@ def test_words_where_a_number_belongs():
 
 def test_an_unknown_layer_or_map(model):
     assert error_of("ascend", model, "--layer", "conv9") == (
-        "layer 'conv9': not a layer of this network; valid are 1 conv1, 2 conv2"
+        "--layer conv9: not a layer of this network; valid are 1 conv1, 2 conv2"
     )
     assert error_of("ascend", model, "--maps", "2-4") == "map 4: conv1 has the maps 0..3"
 
@@ -330,9 +334,21 @@ def test_models_that_are_none(command, tmp_path):
 
 
 def test_values_out_of_range_name_the_option(model):
-    assert error_of("ascend", model, "--steps", "0").startswith("steps=0: must be ")
-    assert error_of("ascend", model, "--constraint", "clp").startswith("constraint='clp': must be ")
-    assert error_of("ascend", model, "--engine", "abacus").startswith("engine='abacus': ")
+    assert error_of("ascend", model, "--steps", "0").startswith("--steps 0: must be ")
+    assert error_of("ascend", model, "--constraint", "clp").startswith("--constraint clp: must be ")
+    assert error_of("ascend", model, "--engine", "abacus").startswith("--engine abacus: ")
+    assert error_of("check", model, "--engines", "cpu,abacus").startswith("--engines abacus: ")
+    assert error_of("check", model, "--layers", "7").startswith("layer 7: not a layer ")
+    assert error_of("ascend", model, "-l", "2:1", "-m", "2") == (
+        "--layer 2:1 names maps; --maps 2 must be left out"
+    )
+    assert error_of("ascend", model, "--scales", "1,.5") == (
+        "--scales 0.5: must be a number in [1, 1e+06]"
+    )
+    assert error_of("ascend", model, "--constraint", "clip", "--low", "2") == (
+        "--low 2: must be below --high 1"
+    )
+    assert error_of("train", "--batch-size", "0").startswith("--batch-size 0: must be ")
     assert error_of("ascend", model, "--low", "0.1") == (
         "--low: is the box of '--constraint clip', but the constraint is 'standardize'"
     )
@@ -360,7 +376,7 @@ def test_another_layers_result_needs_overwrite(model):
     run("ascend", model, "--out", "oips", *QUICK)
     assert error_of("ascend", model, "-l", "2", "--out", "oips", *QUICK) == (
         "oips: holds the result of tiny, layer 1: choose another folder, or allow it to be "
-        "replaced (overwrite=True, --overwrite)"
+        "replaced (--overwrite)"
     )
     assert run("ascend", model, "-l", "2", "--out", "oips", "--overwrite", *QUICK).exit_code == 0
     assert load_result("oips").layer == 2
@@ -549,6 +565,35 @@ def test_a_terminal_without_utf8_still_gets_its_text(model):
     done = process("--help", env=environment)
     assert done.returncode == 0, done.stderr
     assert "ascend" in done.stdout
+
+
+TYPED = {"input_shape": "--input-shape", "overwrite": "--overwrite", "steps": "--steps"}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InvalidArgument("steps=2.50: must be whole"), "--steps 2.5: must be whole"),
+        (InvalidArgument("steps (1, 2): must rise"), "--steps 1,2: must rise"),
+        (InvalidArgument("steps: hold NaN"), "--steps: hold NaN"),
+        (InvalidArgument("steps='a b': no number"), "--steps 'a b': no number"),
+        (InvalidArgument("many steps=1, my_steps=2"), "many --steps 1, my_steps=2"),
+        (InvalidArgument("step=1: one of them"), "--steps 1: one of them"),
+        (InvalidArgument("step 1: one of them"), None),
+        (InvalidArgument("starts=1: no option of this command"), None),
+        (
+            ModelError("x.onnx: open; pass input_shape=(C, H)"),
+            "x.onnx: open; pass --input-shape C,H",
+        ),
+        (DataError("d: replace it (overwrite=True)"), "d: replace it (--overwrite)"),
+        (DataError("steps=1.npy: no such file"), None),
+        (DataError("steps: a folder"), None),
+        (DataError("a/steps=1.npy: no such file"), None),
+    ],
+)
+def test_errors_name_options_as_they_are_typed(error, line):
+    assert as_typed(error, TYPED) == (line or str(error))
+    assert as_typed(error, {}) == str(error)
 
 
 @pytest.mark.parametrize(

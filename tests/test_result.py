@@ -310,7 +310,7 @@ def test_another_layers_result_is_replaced_only_when_told_to(saved):
         other.save(saved)
     assert str(caught.value) == (
         f"{saved}: holds the result of tiny, layer 2: choose another folder, or allow it to be "
-        "replaced (overwrite=True, --overwrite)"
+        "replaced (overwrite=True)"
     )
     assert len(load_result(saved)) == 5
     other.save(saved, overwrite=True)

@@ -135,11 +135,18 @@ def test_export_writes_tables(file: Path, tmp_path: Path) -> None:
         (("no.onnx",), "no.onnx"),
         (("staus", "FILE"), "no command 'staus': did you mean 'pyoip survey status "),
         (("FILE",), "is no model: did you mean 'pyoip survey status "),
-        (("mnist", "--sobol", "-1"), "--sobol=-1: must be an integer in 1"),
+        (("mnist", "--sobol", "-1"), "--sobol -1: must be an integer in 1"),
         (("mnist", "--sobol", "4", "--levels", "0,1"), "--levels: belongs to the grid"),
         (("mnist", "--scales", "1,2,3,4,5,6,7,8,9", "--levels", "0,.2,.4,.6,.8,1"), "65536 mixes"),
         (("export", "FILE", "nowhere/t.csv"), "nowhere/t.csv: there is no folder nowhere"),
-        (("mnist", "--seed", "1", "--out", "FILE", "-l", "3", "-m", "20-27", *SMALL), "seed=0"),
+        (
+            ("mnist", "--seed", "1", "--out", "FILE", "-l", "3", "-m", "20-27", *SMALL),
+            "--seed 0, not 1",
+        ),
+        (
+            ("mnist", "--starts", "2147483648"),
+            "--starts 2147483648: must be an integer in 1 … 2147",
+        ),
     ],
 )
 def test_slips_are_told_in_a_line(file: Path, words: tuple[str, ...], message: str) -> None:
