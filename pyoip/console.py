@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .errors import DataError, InvalidArgument, ModelError, PyoipError
+from .kinds import kind_of
 from .progress import NAME, one_line, say
 
 DISAGREEMENT = 1
@@ -148,6 +149,8 @@ def _no_command(args: list[str], commands: list[str]) -> str:
         meant = f"did you mean '{NAME} {near[0]}'?"
     elif args[0].endswith(".onnx") or args[0] == "mnist":
         meant = f"did you mean '{NAME} ascend {' '.join(args)}'?"
+    elif kind := kind_of(args[0]):
+        meant = f"it is {kind.told}"
     else:
         meant = f"there are {', '.join(commands)}"
     return f"no command {args[0]!r}: {meant}"

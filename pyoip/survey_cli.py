@@ -35,17 +35,10 @@ class _RunByDefault(TyperGroup):
 
 
 def _check_meant(args: list[str], commands: list[str]) -> None:
-    """Refuse what is no model but nearly a command, or the file of a survey."""
+    """Refuse what is nearly a command."""
     near = difflib.get_close_matches(args[0], commands, n=1, cutoff=0.7)
     if near and not Path(args[0]).exists():
         fail(f"no command {args[0]!r}: did you mean 'pyoip survey {' '.join([*near, *args[1:]])}'?")
-    try:
-        with open(args[0], "rb") as file:
-            database = file.read(16).startswith(b"SQLite format 3")
-    except OSError:
-        return
-    if database:
-        fail(f"{args[0]} is no model: did you mean 'pyoip survey status {args[0]}'?")
 
 
 survey = typer.Typer(
@@ -157,20 +150,18 @@ def _note(at: Progress) -> str:
 @survey.command(cls=Command, epilog="Example:  pyoip survey status layer2.db")
 def status(file: o.SurveyFile, json: o.Json = False) -> None:
     """Tell where a survey stands, also while it runs."""
-    from .surveys import load_survey
     from .surveys.report import status as lines
 
-    found = load_survey(file)
+    found = o.survey_from(file)
     print(dumps(found.as_dict(), indent=1) if json else "\n".join(lines(found)))
 
 
 @survey.command(cls=Command, epilog="Example:  pyoip survey report layer2.db --out report")
 def report(file: o.SurveyFile, out: o.ReportFolder = None, quiet: o.Quiet = False) -> None:
     """Write what a survey found: its figures, a table and a text in a folder."""
-    from .surveys import load_survey
     from .surveys.report import write_report
 
-    found = load_survey(file)
+    found = o.survey_from(file)
     folder = out or file.with_name(f"{file.stem}_report")
     paths = write_report(found, folder)
     if not quiet:
@@ -180,10 +171,9 @@ def report(file: o.SurveyFile, out: o.ReportFolder = None, quiet: o.Quiet = Fals
 @survey.command(cls=Command, epilog="Example:  pyoip survey show layer2.db 17")
 def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Json = False) -> None:
     """Tell what was found of one map, and draw its several OIPs (with --out)."""
-    from .surveys import load_survey
     from .surveys.report import about_map, as_picture, write_map
 
-    found = load_survey(file)
+    found = o.survey_from(file)
     found.column(map)
     if out is not None:
         as_picture(out)
@@ -199,9 +189,8 @@ def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Js
 @survey.command(cls=Command, epilog="Example:  pyoip survey export layer2.db layer2.parquet")
 def export(file: o.SurveyFile, table: o.ExportFile, quiet: o.Quiet = False) -> None:
     """Write a row per map and mix as CSV or Parquet (with images), or arrays for NumPy."""
-    from .surveys import load_survey
     from .surveys.export import write_table
 
-    rows = write_table(load_survey(file), table)
+    rows = write_table(o.survey_from(file), table)
     if not quiet:
         print(f"{table}: {rows} rows")

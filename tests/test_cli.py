@@ -6,9 +6,11 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import onnx
@@ -331,6 +333,52 @@ def test_models_that_are_none(command, tmp_path):
     for name in ("missing.onnx", str(tmp_path), "text.onnx"):
         assert error_of(command, name).startswith(f"{name}: ")
     assert [p.name for p in tmp_path.iterdir()] == ["text.onnx"]
+
+
+def test_files_of_another_kind_are_called_by_their_name(model, tmp_path):
+    survey = ("--starts", "3", "--ascents", "1", "--article", "0", "--steps", "1", "--scales", "1")
+    run("survey", model, "-m", "1", "--out", "s.db", *survey)
+    run("survey", "report", "s.db", "--out", "report")
+    run("ascend", model, "-m", "1", "--out", "oips", *QUICK)
+    np.save("a.npy", np.ones((9, 9)))
+    (tmp_path / "text").write_text("hello")
+    resumed = "saved result; 'pyoip ascend MODEL --start oips' goes on from it"
+    is_survey = "a survey's file; 'pyoip survey status s.db' tells of it"
+    told = {
+        "s.db": is_survey,
+        "oips": f"a {resumed}",
+        "oips/result.json": f"part of a {resumed}",
+        "oips/oips.npz": f"part of a {resumed}",
+        "oips/map_001.png": (
+            "a picture; 'pyoip ascend MODEL --start oips/map_001.png' begins with it"
+        ),
+        "a.npy": "an array; 'pyoip ascend MODEL --start a.npy' begins with the images in it",
+        "report": f"the report of a survey, to be read in {os.path.join('report', 'report.txt')}",
+    }
+    for name, what in told.items():
+        for command in ("layers", "ascend", "check", "export-step"):
+            assert error_of(command, name) == f"{name}: is no model but {what}"
+        if name != "s.db":
+            assert error_of("survey", "status", name) == f"{name}: is no survey but {what}"
+    for command in ("status", "report", "export"):
+        words = ["t.csv"] if command == "export" else []
+        assert error_of("survey", command, model, *words) == (
+            f"{model}: is no survey but a model; 'pyoip layers {model}' lists its layers"
+        )
+    assert error_of("ascend", model, "--start", "s.db") == (
+        f"s.db: is no start image but {is_survey}"
+    )
+    assert error_of("s.db") == f"no command 's.db': it is {is_survey}"
+    assert error_of("layers", "text").startswith("text: not an ONNX model")
+
+
+def test_a_database_of_another_program_is_no_survey(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.execute("CREATE TABLE t (x)")
+    assert error_of("layers", "other.db") == (
+        "other.db: is no model but a database, and no survey that this pyoip reads"
+    )
+    assert error_of("survey", "status", "other.db") == "other.db: a database, but no survey"
 
 
 def test_values_out_of_range_name_the_option(model):
