@@ -435,6 +435,22 @@ class Survey:
         row = int(counts.argmax())
         return int(counts[row]), mix, first + row, awake[row]
 
+    @cached_property
+    def scored(self) -> int:
+        """Start images that are scored so far, of all mixes together."""
+        with reading(self.path) as database:
+            count: int = database.execute("SELECT IFNULL(SUM(count), 0) FROM scores").fetchone()[0]
+        return count
+
+    @cached_property
+    def woken(self) -> tuple[int, ...]:
+        """Maps that some ascent activates and no start image does.
+
+        An ascent follows a silent map's preactivation until it wakes.
+        """
+        served = {number for starter in self.cover for number in starter.maps}
+        return tuple(b.map for b in self.best if b.activation > 0 and b.map not in served)
+
     def _awake(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
         """Piece by piece: mix, first start image, which activates which map (count, maps)."""
         asked = "SELECT mix, first, count, awake FROM scores ORDER BY mix, first"

@@ -46,7 +46,10 @@ def summary(found: Survey) -> list[str]:
     """What it found, in a few lines."""
     lines = status(found)
     counts = ", ".join(f"{count} {name}" for name, count in found.counts().items())
-    lines.append(f"maps: {counts}")
+    if found.complete:
+        lines.append(f"maps: {counts}")
+    else:
+        lines.append(f"maps so far: {counts}; what is told here may change until all is stored")
     lines += _article(found)
     if found.complete:
         lines += _scales(found)
@@ -60,8 +63,11 @@ def _article(found: Survey) -> list[str]:
         return []
     union = int((found.article() > 0).any(axis=0).sum())
     rest = ""
+    if len(reached) < found.plan.article:
+        rest = f"; {found.plan.article - len(reached)} more to come"
     if len(reached) > 1:
-        rest = f"; over {len(reached)} of them {reached.min()} to {reached.max()}, together {union}"
+        span = f"{reached.min()} to {reached.max()}, together {union}"
+        rest = f"; over {len(reached)} of them {span}{rest}"
     return [
         f"the article's way, from its first start image: {reached[0]} of {len(found.maps)}{rest}"
     ]
@@ -87,7 +93,8 @@ def _cover(found: Survey) -> list[str]:
     covered = sum(starter.new for starter in cover)
     return [
         f"start images that activate {covered} maps together: {len(cover)}; the first alone "
-        f"{cover[0].new}"
+        f"{cover[0].new}",
+        *([f"maps that wake in ascents alone: {ranges(sorted(found.woken))}"] * bool(found.woken)),
     ]
 
 
@@ -112,6 +119,8 @@ def about_map(found: Survey, number: int) -> list[str]:
     column = found.column(number)
     best = found.best[column]
     lines = [f"map {number} of {found.plan.network}, layer {found.plan.layer}: {best.verdict}"]
+    if not found.complete:
+        lines.append(f"so far: {found.done} of {found.total} pieces are stored")
     if best.verdict == "missing":
         return lines
     lines.append(_measured(found, column))
@@ -161,7 +170,8 @@ def _measured(found: Survey, column: int) -> str:
         parts.append(f"real images reach {found.real[column]:.4g}")
     if np.isfinite(found.bounds[column]):
         parts.append(f"preactivation proven at most {found.bounds[column]:.4g}")
-    parts.append(f"{percent(best.alive)} of all start images activate it")
+    which = "all start images" if found.complete else "the start images so far"
+    parts.append(f"{percent(best.alive)} of {which} activate it")
     way = found.article()[:, column]
     if len(way):
         parts.append(f"the article's way from {int((way > 0).sum())} of {len(way)}")
