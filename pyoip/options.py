@@ -148,7 +148,15 @@ ReportFolder = Annotated[
 ]
 Picture = Annotated[Path | None, _out("Draw its OIPs as PNG.", "--out", "-o", metavar="FILE")]
 ExportFile = Annotated[
-    Path, typer.Argument(help="Ending in .csv, .parquet or .npz.", metavar="TABLE")
+    Path | None, typer.Argument(help="The same as --out.", metavar="[TABLE]", show_default=False)
+]
+ExportOut = Annotated[
+    Path | None,
+    _out(
+        "File ending in .csv, .parquet or .npz; without it FILE.csv.",
+        *("--out", "-o"),
+        metavar="TABLE",
+    ),
 ]
 
 Dataset = Annotated[str, _any("What to learn.", metavar="mnist|fashion-mnist")]

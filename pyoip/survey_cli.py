@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from . import options as o
 from .console import INTERRUPTED, Command, fail
 from .errors import Interrupted, InvalidArgument
+from .files import check_folder_of
 from .progress import ProgressLine, say
 from .settings import Settings, whole
 
@@ -107,6 +108,7 @@ def run(
         whole("sobol", sobol, 1, MOST_MIXES)
     whole("starts", starts, 1)
     path = out or Path(f"survey_{o.file_name(network.name)}_layer{target.number}.db")
+    check_folder_of(path)
     mixes = grid(widths, weights, passes) if sobol is None else sample(sobol, widths, passes)
     with ProgressLine(f"{network.name}, layer {target.number}", silent=quiet) as line:
         try:
@@ -176,7 +178,7 @@ def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Js
     found = o.survey_from(file)
     found.column(map)
     if out is not None:
-        as_picture(out)
+        check_folder_of(as_picture(out))
     if json:
         print(dumps(found.map_as_dict(map), indent=1))
     else:
@@ -186,11 +188,19 @@ def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Js
         print(f"picture: {picture}")
 
 
-@survey.command(cls=Command, epilog="Example:  pyoip survey export layer2.db layer2.parquet")
-def export(file: o.SurveyFile, table: o.ExportFile, quiet: o.Quiet = False) -> None:
+@survey.command(cls=Command, epilog="Example:  pyoip survey export layer2.db --out layer2.parquet")
+def export(
+    file: o.SurveyFile,
+    table: o.ExportFile = None,
+    out: o.ExportOut = None,
+    quiet: o.Quiet = False,
+) -> None:
     """Write a row per map and mix as CSV or Parquet (with images), or arrays for NumPy."""
     from .surveys.export import write_table
 
-    rows = write_table(o.survey_from(file), table)
+    if table is not None and out is not None:
+        raise InvalidArgument(f"--out {out}: names a second file beside {table}; leave out one")
+    path = table or out or file.with_suffix(".csv")
+    rows = write_table(o.survey_from(file), path)
     if not quiet:
-        print(f"{table}: {rows} rows")
+        print(f"{path}: {rows} rows")

@@ -120,6 +120,13 @@ def test_export_writes_tables(file: Path, tmp_path: Path) -> None:
         path = tmp_path / f"table.{ending}"
         assert _run("export", file, path) == (0, f"{path}: 48 rows\n")
         assert path.stat().st_size > 1000
+        named = tmp_path / f"named.{ending}"
+        assert _run("export", file, "--out", named) == (0, f"{named}: 48 rows\n")
+        assert named.stat().st_size == path.stat().st_size
+    beside = tmp_path / "beside.db"
+    beside.write_bytes(file.read_bytes())
+    assert _run("export", beside) == (0, f"{tmp_path / 'beside.csv'}: 48 rows\n")
+    assert (tmp_path / "beside.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +135,13 @@ def test_export_writes_tables(file: Path, tmp_path: Path) -> None:
         (("status", "missing.db"), "missing.db: no such file; 'pyoip survey MODEL --out"),
         (("show", "FILE", "7"), "map 7: must be a map of this survey, which has 20-27"),
         (("export", "FILE", "t.xlsx"), "t.xlsx: must end in .csv, .parquet, .npz"),
+        (
+            ("export", "FILE", "a.csv", "--out", "b.csv"),
+            "--out b.csv: names a second file beside a",
+        ),
+        (("mnist", "--out", "nowhere/x.db"), "nowhere/x.db: there is no folder nowhere; make it"),
+        (("show", "FILE", "22", "--out", "nowhere/x.png"), "nowhere/x.png: there is no folder no"),
+        (("mnist", "--scales", "40"), "--scales 40: one that has a weight must be in 1 … 18.6, to"),
         (("show", "FILE", "22", "--out", "x.jpg"), "x.jpg: must end in .png"),
         (("mnist", "--levels", "a"), "--levels 'a': must be numbers with commas between"),
         (("mnist", "--smoothings", "0.5"), "--smoothings '0.5': must be whole numbers"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError
-from ..files import replacing
+from ..files import check_folder_of, replacing
 from ..summary import ranges
 from .plan import describe
 
@@ -66,7 +66,8 @@ def _article(found: Survey) -> list[str]:
     if len(reached) < found.plan.article:
         rest = f"; {found.plan.article - len(reached)} more to come"
     if len(reached) > 1:
-        span = f"{reached.min()} to {reached.max()}, together {union}"
+        low, high = reached.min(), reached.max()
+        span = f"{low} to {high}, together {union}" if low < high else f"{low} each"
         rest = f"; over {len(reached)} of them {span}{rest}"
     return [
         f"the article's way, from its first start image: {reached[0]} of {len(found.maps)}{rest}"
@@ -191,6 +192,7 @@ def write_map(found: Survey, number: int, path: str | os.PathLike[str]) -> Path:
     from .pictures import write_gallery
 
     file = as_picture(path)
+    check_folder_of(file)
     write_gallery(found, [number], file)
     return file
 
