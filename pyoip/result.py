@@ -136,6 +136,9 @@ class Result:
     layout : str
         Axes that the network itself takes, ``"NCHW"`` or ``"NHWC"``, of signals ``"NCW"`` or
         ``"NWC"``.
+    interrupted : bool
+        Ctrl-C ended the call: maps that were asked for may be missing, and of a silent one no proof
+        was tried.
     """
 
     network: str
@@ -166,6 +169,7 @@ class Result:
     version: str
     scaling: str = _ADDED["scaling"]
     layout: str = _ADDED["layout"]
+    interrupted: bool = False
 
     def __len__(self) -> int:
         """Count of maps."""
@@ -183,7 +187,14 @@ class Result:
     def __str__(self) -> str:
         """Verdict counts, activations, steps and time as a small table."""
         steps = steps_of(self.history)
-        table = verdict_table(self.maps, self.verdicts, self.activations, steps, self.bounds)
+        table = verdict_table(
+            self.maps,
+            self.verdicts,
+            self.activations,
+            steps,
+            self.bounds,
+            interrupted=self.interrupted,
+        )
         return "\n".join([self._headline(), *table, f"time: {times(self.timing)}"])
 
     def __repr__(self) -> str:
@@ -192,7 +203,9 @@ class Result:
 
     def _headline(self) -> str:
         name = f"{self.network}, layer {self.layer} ({self.layer_name})"
-        return f"{name}: {len(self)} {'map' if len(self) == 1 else 'maps'}, engine {self.engine}"
+        count = f"{len(self)} {'map' if len(self) == 1 else 'maps'}"
+        end = ", interrupted" if self.interrupted else ""
+        return f"{name}: {count}, engine {self.engine}{end}"
 
     def _title(self) -> str:
         return f"{self.network} · layer {self.layer} · {self.layer_name}"
@@ -294,6 +307,7 @@ class Result:
         fluctuations = None if self.fluctuations is None else asdict(self.fluctuations)
         return {
             **plain,
+            "interrupted": self.interrupted,
             "settings": asdict(self.settings),
             "fluctuations": fluctuations,
             "timing": dict(self.timing),
@@ -408,6 +422,7 @@ def _from_parts(document: Document, arrays: dict[str, Array]) -> Result:
         **{name: document[name] for name in _PLAIN},
         scaling=str(document.get("scaling", _ADDED["scaling"])),
         layout=str(document.get("layout", _ADDED["layout"])),
+        interrupted=bool(document.get("interrupted", False)),
         **own,
         verdicts=verdicts,
         runs=Runs(**runs),

@@ -305,10 +305,12 @@ def test_interrupt_keeps_the_finished_maps(monkeypatch: pytest.MonkeyPatch) -> N
         pyoip.ascend("mnist", 2, progress=stop_later, **settings)
     kept = caught.value.result
     assert len(kept) in (2, 4)
+    assert kept.interrupted
     assert kept.maps.tolist() == list(range(len(kept)))
     assert all(done == total - 10 * left for done, total, left in seen)
     alone = pyoip.ascend("mnist", 2, maps=[1], **settings)
     assert alone.images[0].tobytes() == kept.images[1].tobytes()
+    assert not alone.interrupted
 
 
 def test_other_errors_of_the_progress_callable_pass_through() -> None:

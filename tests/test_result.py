@@ -434,6 +434,21 @@ def test_the_summary_counts_verdicts_and_accounts_for_every_map_not_found(result
     ]
 
 
+def test_an_interrupted_result_claims_no_proof(tmp_path):
+    halted = make_result(interrupted=True, bounds=np.full(5, np.nan))
+    lines = str(halted).splitlines()
+    assert lines[0] == "tiny, layer 2 (conv2): 5 maps, engine cpu, interrupted"
+    assert lines[5].endswith(" 6: interrupted before a proof was tried")
+    halted.save(tmp_path / "halted")
+    again = load_result(tmp_path / "halted")
+    assert str(again) == str(halted)
+    document = tmp_path / "halted" / "result.json"
+    older = json.loads(document.read_text())
+    assert older.pop("interrupted") is True
+    document.write_text(json.dumps(older))  # as earlier versions wrote it
+    assert load_result(tmp_path / "halted").interrupted is False
+
+
 def test_long_lists_of_maps_wrap_without_parting_a_map_from_its_bound():
     n = 40
     many = make_result(
