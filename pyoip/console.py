@@ -70,6 +70,14 @@ class Program(TyperGroup):
 class Command(TyperCommand):
     """A command; its errors name options as they are typed, not as Python's arguments."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read its words; what is wrong with them is told of this command."""
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            vars(error)["ctx"] = getattr(error, "ctx", None) or ctx
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
         try:
@@ -179,6 +187,10 @@ def explain(error: BaseException) -> str:
     return str(error)
 
 
+_NO_NUMBER = re.compile(r"Input should be a valid (\w+).*")
+"""What the library says that reads numbers for typer, at length."""
+
+
 def _explain_usage(error: Any) -> str:
     message = one_line(error.format_message()).rstrip(".")
     path = error.ctx.command_path if error.ctx else NAME
@@ -197,5 +209,5 @@ def _explain_usage(error: Any) -> str:
         message = f"no option {error.option_name}"
         message += f": did you mean {' or '.join(near)}?" if near else ""
     else:
-        message = message[:1].lower() + message[1:]
+        message = _NO_NUMBER.sub(r"must be a valid \1", message[:1].lower() + message[1:])
     return f"{message} ('{path} --help' lists the options)"

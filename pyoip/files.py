@@ -10,8 +10,10 @@ from pathlib import Path
 from .errors import InvalidArgument
 
 
-def check_folder_of(path: Path) -> None:
-    """Raise `InvalidArgument` unless the folder that a file is to be written to is there."""
+def check_place(path: Path) -> None:
+    """Raise `InvalidArgument` unless a file can have this path: in a folder, and being none."""
+    if path.is_dir():
+        raise InvalidArgument(f"{path}: is a folder; must be a file")
     if not path.parent.is_dir():
         raise InvalidArgument(f"{path}: there is no folder {path.parent}; make it first")
 

@@ -343,10 +343,11 @@ def _checked_shape(shape: Any) -> Shape | None:
         sizes = ()
     if len(sizes) not in (2, 3):
         raise InvalidArgument(
-            f"input_shape={quote(shape)}; must be three numbers (C, H, W), or (C, L) for signals"
+            f"input_shape={plain(repr(shape))}: must be three numbers (C, H, W), or (C, L) for "
+            "signals"
         )
     if min(sizes) < 1 or max(sizes) > 2**16:
-        raise InvalidArgument(f"input_shape={quote(shape)}; each must be 1..65536")
+        raise InvalidArgument(f"input_shape={plain(repr(shape))}: each must be 1..65536")
     return sizes
 
 

@@ -167,7 +167,7 @@ Epochs = Annotated[int, _any("Passes over the training images.")]
 BatchSize = Annotated[int, _any("Images per step.")]
 LearningRate = Annotated[float, _any("Peak of the learning rate.")]
 WeightDecay = Annotated[float, _any("Strength of the L2 regulariser.")]
-Shift = Annotated[int, _any("Move training images by up to so many pixels, 0 to 4.")]
+Shift = Annotated[int, _any("Move training images by up to so many pixels, 0 to 8.")]
 Resume = Annotated[bool, _any("Continue after the last finished epoch.", "--resume")]
 Checkpoint = Annotated[Path | None, _out("Checkpoint; without it FILE.checkpoint.")]
 

@@ -16,9 +16,9 @@ from typer.core import TyperGroup
 from . import options as o
 from .console import INTERRUPTED, Command, fail
 from .errors import Interrupted, InvalidArgument
-from .files import check_folder_of
+from .files import check_place
 from .progress import ProgressLine, say
-from .settings import Settings, whole
+from .settings import Settings, require, whole
 
 if TYPE_CHECKING:
     from .surveys.run import Progress
@@ -101,6 +101,8 @@ def run(
     target, numbers = network.select(layer, maps)
     widths = o.numbers("--scales", scales, float) or default_scales(network.input_shape)
     passes = o.numbers("--smoothings", smoothings, int)
+    twice = sorted({n for n in passes if passes.count(n) > 1})
+    require(not twice, "smoothings", smoothings, "numbers of which each is there once")
     weights = o.numbers("--levels", levels, float) or LEVELS
     if sobol is not None and levels is not None:
         raise InvalidArgument("--levels: belongs to the grid, but --sobol asks for a sequence")
@@ -108,7 +110,7 @@ def run(
         whole("sobol", sobol, 1, MOST_MIXES)
     whole("starts", starts, 1)
     path = out or Path(f"survey_{o.file_name(network.name)}_layer{target.number}.db")
-    check_folder_of(path)
+    check_place(path)
     mixes = grid(widths, weights, passes) if sobol is None else sample(sobol, widths, passes)
     with ProgressLine(f"{network.name}, layer {target.number}", silent=quiet) as line:
         try:
@@ -178,7 +180,7 @@ def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Js
     found = o.survey_from(file)
     found.column(map)
     if out is not None:
-        check_folder_of(as_picture(out))
+        check_place(as_picture(out))
     if json:
         print(dumps(found.map_as_dict(map), indent=1))
     else:

@@ -318,6 +318,21 @@ def test_words_where_a_number_belongs():
     line = error_of("ascend", "mnist", "--steps", "many")
     assert line.startswith("invalid value for '--steps': ")
     assert line.endswith(" ('pyoip ascend --help' lists the options)")
+    assert error_of("ascend", "mnist", "--steps") == (
+        "option '--steps' requires an argument ('pyoip ascend --help' lists the options)"
+    )
+
+
+def test_places_where_no_file_can_be(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("pyoip.train.load_dataset", lambda *_: pytest.fail("fetched data"))
+    for command in (("train",), ("export-step", model), ("survey", model)):
+        assert error_of(*command, "--out", str(tmp_path)) == (
+            f"{tmp_path}: is a folder; must be a file"
+        )
+        assert error_of(*command, "--out", "no/x") == "no/x: there is no folder no; make it first"
+    assert error_of("train", "--resume") == (
+        "mnist.onnx.checkpoint: no such checkpoint: start without --resume"
+    )
 
 
 def test_an_unknown_layer_or_map(model):

@@ -142,6 +142,14 @@ def test_export_writes_tables(file: Path, tmp_path: Path) -> None:
         (("mnist", "--out", "nowhere/x.db"), "nowhere/x.db: there is no folder nowhere; make it"),
         (("show", "FILE", "22", "--out", "nowhere/x.png"), "nowhere/x.png: there is no folder no"),
         (("mnist", "--scales", "40"), "--scales 40: one that has a weight must be in 1 … 18.6, to"),
+        (
+            ("mnist", "--smoothings", "1,0,1"),
+            "--smoothings 1,0,1: must be numbers of which each is",
+        ),
+        (
+            ("report", "FILE", "--out", "FILE"),
+            "is a file, and a report is a folder: choose another",
+        ),
         (("show", "FILE", "22", "--out", "x.jpg"), "x.jpg: must end in .png"),
         (("mnist", "--levels", "a"), "--levels 'a': must be numbers with commas between"),
         (("mnist", "--smoothings", "0.5"), "--smoothings '0.5': must be whole numbers"),

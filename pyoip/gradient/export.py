@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import onnx
 
-from ..files import check_folder_of, replacing
+from ..files import check_place, replacing
 from ..network import load
 from ..settings import Constraint, Objective, as_constraint, require
 from .step import Place, locate, step_model
@@ -96,7 +96,7 @@ def export_step(
     onnx.helper.set_model_props(derived, _facts(place, objective, rule if update else None))
     onnx.checker.check_model(derived, full_check=True)
     file = Path(path)
-    check_folder_of(file)
+    check_place(file)
     with replacing(file) as temporary:
         temporary.write_bytes(derived.SerializeToString(deterministic=True))
     return derived

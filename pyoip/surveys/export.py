@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineUnavailable, InvalidArgument
-from ..files import check_folder_of, replacing
+from ..files import check_place, replacing
 from .findings import Survey
 from .store import reading
 
@@ -45,7 +45,7 @@ def write_table(survey: Survey, path: str | Path) -> int:
     file = Path(path)
     if file.suffix not in _KINDS:
         raise InvalidArgument(f"{file}: must end in {', '.join(_KINDS)}")
-    check_folder_of(file)
+    check_place(file)
     write = {".csv": _write_csv, ".parquet": _write_parquet, ".npz": _write_arrays}[file.suffix]
     with replacing(file) as temporary:
         return write(survey, temporary)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError
-from ..files import check_folder_of, replacing
+from ..files import check_place, replacing
 from ..summary import ranges
 from .plan import describe
 
@@ -192,7 +192,7 @@ def write_map(found: Survey, number: int, path: str | os.PathLike[str]) -> Path:
     from .pictures import write_gallery
 
     file = as_picture(path)
-    check_folder_of(file)
+    check_place(file)
     write_gallery(found, [number], file)
     return file
 
@@ -228,6 +228,8 @@ def write_report(found: Survey, folder: str | os.PathLike[str]) -> list[Path]:
 
 def _check_place(found: Survey, place: Path) -> None:
     """Refuse the report of another survey; pages of an earlier one of this go."""
+    if place.is_file():
+        raise DataError(f"{place}: is a file, and a report is a folder: choose another")
     text = place / "report.txt"
     if text.exists():
         first = text.read_text(encoding="utf-8").partition("\n")[0]
