@@ -24,8 +24,8 @@ ROOMS = tuple(
     """
     errors files progress settings activation graph network stack gradient _cpu fluctuations
     reference bounds engines canvas pictures figures evolution summary parity folder result starts
-    climb ascent surveys web data export training train kinds console options survey_cli cli
-    __main__
+    climb ascent surveys web data export training train kinds console options
+    export_cli survey_cli cli __main__
     """.split()  # noqa: SIM905 - a list of 30 short words reads best as words
 )
 HEAVY = {"onnx", "onnxruntime", "matplotlib", "torch", "pooch", "typer", "rich", "PIL"}
