@@ -17,7 +17,7 @@ from PIL import Image
 
 import pyoip
 from pyoip.canvas import contrast_window, to_pixels
-from pyoip.surveys.findings import Starter, Survey
+from pyoip.surveys.findings import Survey
 from pyoip.surveys.load import load_survey
 from pyoip.surveys.pictures import (
     coverage,
@@ -44,6 +44,7 @@ from pyoip.surveys.pictures.waking import (
 )
 from pyoip.surveys.plan import Plan, shares
 from pyoip.surveys.report import about_map, summary
+from pyoip.surveys.starters import Starter
 
 MIXES = pyoip.grid(scales=(1, 4), smoothings=(0, 1))
 
