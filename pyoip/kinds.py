@@ -48,6 +48,8 @@ def _folder(place: Path) -> Kind | None:
         return Kind("result", f"a saved result; {_start(place)} goes on from it")
     if (place / "report.txt").exists() and (place / "maps.csv").exists():
         return Kind("report", f"the report of a survey, to be read in {place / 'report.txt'}")
+    if (place / "page.json").exists():
+        return Kind("page", f"a page; 'python -m http.server --directory {place}' shows it")
     if models := sorted(place.glob("*.onnx")):
         return Kind("folder", f"a folder, with the model {models[0]} in it")
     return None
@@ -74,6 +76,8 @@ def _start_image(place: Path, head: bytes) -> Kind | None:
 def _model(place: Path) -> Kind | None:
     if _holds(place, "data.pkl"):
         return Kind("torch", "a file of torch's; in Python torch.onnx.export makes a model of it")
+    if _is_step(place):
+        return Kind("step", "an exported ascent step, for runtimes; give the model it was made of")
     if place.suffix.lower() == ".onnx":
         return Kind("model", f"a model; 'pyoip layers {place}' lists its layers")
     return None
@@ -91,6 +95,13 @@ def _database(place: Path) -> Kind:
             return Kind("survey", f"a survey's file; 'pyoip survey status {place}' tells of it")
     except DataError:
         return Kind("survey", "a database, and no survey that this pyoip reads")
+
+
+def _is_step(place: Path) -> bool:
+    """Whether what `pyoip.export_step` notes stands at its end, where ONNX keeps notes."""
+    with place.open("rb") as file:
+        file.seek(max(0, place.stat().st_size - 4096))
+        return b"pyoip.objective" in file.read()
 
 
 def _holds(place: Path, ending: str) -> bool:

@@ -370,6 +370,10 @@ def test_files_of_another_kind_are_called_by_their_name(model, tmp_path):
         "a.npy": "an array; 'pyoip ascend MODEL --start a.npy' begins with the images in it",
         "report": f"the report of a survey, to be read in {os.path.join('report', 'report.txt')}",
     }
+    run("export-step", model, "--out", "step.onnx")
+    told["step.onnx"] = "an exported ascent step, for runtimes; give the model it was made of"
+    run("export-web", model, "page")
+    told["page"] = "a page; 'python -m http.server --directory page' shows it"
     for name, what in told.items():
         for command in ("layers", "ascend", "check", "export-step"):
             assert error_of(command, name) == f"{name}: is no model but {what}"

@@ -528,6 +528,9 @@ def test_words_of_a_survey_that_is_not_complete(small, tmp_path):
     found = cut(small, tmp_path / "cut", 2)
     lines = summary(found)
     assert any(line.startswith("maps so far: ") for line in lines)
+    nothing = summary(cut(small, tmp_path / "nothing", 0))
+    assert "not climbed for yet: 0-5" in nothing
+    assert not any(line.startswith("silent") for line in nothing)
     assert not any(line.startswith("maps: ") for line in lines)
     way = next(line for line in lines if line.startswith("the article's way"))
     assert way.endswith("; 1 more to come")

@@ -131,7 +131,7 @@ class Survey:
             **{"ascents": plan.ascents, "seed": plan.settings.seed, "version": plan.version},
             **{"done": self.done, "total": self.total, "seconds": self.seconds},
             "verdicts": self.counts(),
-            "silent": [best.map for best in self.best if not best.activation > 0],
+            "silent": [best.map for best in self.best if best.activation <= 0],
             "article": self.article_found().tolist(),
         }
 

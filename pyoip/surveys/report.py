@@ -32,13 +32,16 @@ def status(found: Survey) -> list[str]:
     if not found.complete and found.done:
         left = found.seconds * (found.total / found.done - 1)
         lines.append(f"about {left:.0f} s to come at that rate")
-    silent = [best.map for best in found.best if not best.activation > 0]
+    missing = [best.map for best in found.best if best.verdict == "missing"]
+    silent = [best.map for best in found.best if best.activation <= 0]
     dead = [best.map for best in found.best if best.verdict == "dead"]
     still = sorted(set(silent) - set(dead))
     if dead:
         lines.append(f"dead by proof: {ranges(sorted(dead))}")
     if still:
         lines.append(f"silent{'' if found.complete else ' so far'}: {ranges(still)}")
+    if missing:
+        lines.append(f"not climbed for yet: {ranges(sorted(missing))}")
     return lines
 
 
