@@ -36,19 +36,24 @@ class MissingToolError(Exception):
     """A tool that it takes is not on this machine."""
 
 
-def build(preset: str = "driver", folder: Path | None = None) -> Path:
+def build(
+    preset: str = "driver", folder: Path | None = None, program: str = "pyoip_driver"
+) -> Path:
     """The driver of a preset of CMakePresets.json, compiled where its sources are newer."""
     for tool in ("cmake", "ninja"):
         if shutil.which(tool) is None:
             raise MissingToolError(f"{tool}: not on this machine")
     folder = ROOT / "build" / preset if folder is None else folder
-    for command in (["--preset", preset, "-S", ".", "-B", str(folder)], ["--build", str(folder)]):
+    for command in (
+        ["--preset", preset, "-S", ".", "-B", str(folder)],
+        ["--build", str(folder), "--target", program],
+    ):
         done = subprocess.run(
             ["cmake", *command], cwd=ROOT, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             raise RuntimeError(f"cmake {' '.join(command)}:\n{done.stdout}{done.stderr}")
-    return folder / "pyoip_driver"
+    return folder / program
 
 
 def info(program: Sequence[str | Path]) -> dict[str, str]:
