@@ -64,7 +64,7 @@ void check(cudaError_t code, const std::string& call) {
 }
 
 void check_process() {
-    if (forked()) throw CudaError(cudaErrorInitializationError, kForked);
+    if (forked()) throw CudaError(cudaErrorNoDevice, kForked);
 }
 
 std::string version_name(int version) {

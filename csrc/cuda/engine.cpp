@@ -1,12 +1,11 @@
 #include "engine.hpp"
 
-#include <algorithm>
 #include <string>
 
 namespace pyoip::cuda {
 namespace {
 
-constexpr Kernel kKernels[] = {Kernel::score, Kernel::activations, Kernel::gradient, Kernel::ascend};
+constexpr Kernel kKernels[] = {Kernel::maps, Kernel::gradient, Kernel::ascend};
 
 // There is no larger transformation here that "fast" could mean.
 Precision meant(Precision asked) { return asked == Precision::tf32 ? asked : Precision::exact; }
@@ -83,18 +82,12 @@ void Engine::upload(const HostPlan& host) {
 }
 
 void Engine::prepare_kernels() {
-    for (const Kernel kernel : kKernels)
-        for (const bool tf32 : {false, true}) {
-            int each = 0;
-            check(prepare(kernel, tf32 ? Precision::tf32 : Precision::exact, plan_, &each), "the kernels");
-            if (each < 1) throw NotFitting(plan_.shared_bytes, device_.shared_per_block);
-            blocks_[int(kernel)][tf32] = each * device_.multiprocessors;
-        }
-}
-
-int Engine::blocks(Kernel kernel, Precision precision, unsigned count) const {
-    const int most = blocks_[int(kernel)][precision == Precision::tf32];
-    return int(std::min<unsigned>(count, unsigned(most)));
+    for (const Kernel kernel : kKernels) {
+        int each = 0;
+        check(prepare(kernel, plan_, &each), "the kernels");
+        if (each < 1) throw NotFitting(plan_.shared_bytes, device_.shared_per_block);
+        blocks_[int(kernel)] = each * device_.multiprocessors;
+    }
 }
 
 bool Engine::run(const std::vector<Column>& columns, std::int64_t count, const Poll& poll,
@@ -110,7 +103,7 @@ bool Engine::score(Where where, const float* images, std::int64_t count, Objecti
     const std::vector<Column> columns{read(where, images, floats(plan_.pixels)),
                                       written(where, scores, floats(target().maps))};
     return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
-        return cuda::score(plan_, p, blocks(Kernel::score, p, b.count), stream(), b.signals,
+        return cuda::score(plan_, p, blocks_[int(Kernel::maps)], stream(), b.signals,
                            b.as<const float>(0), b.count, objective, b.as<float>(1));
     });
 }
@@ -121,7 +114,7 @@ bool Engine::activations(Where where, const float* images, std::int64_t count, P
     const std::vector<Column> columns{read(where, images, floats(plan_.pixels)),
                                       written(where, maps, floats(size))};
     return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
-        return cuda::activations(plan_, p, blocks(Kernel::activations, p, b.count), stream(), b.signals,
+        return cuda::activations(plan_, p, blocks_[int(Kernel::maps)], stream(), b.signals,
                                  b.as<const float>(0), b.count, b.as<float>(1));
     });
 }
@@ -133,7 +126,7 @@ bool Engine::gradient(Where where, const float* images, const std::int32_t* targ
         read(where, images, floats(plan_.pixels)), read(Where::host, targets, sizeof(std::int32_t)),
         written(where, values, floats(2)), written(where, gradients, floats(plan_.pixels))};
     return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
-        return cuda::gradient(plan_, p, blocks(Kernel::gradient, p, b.count), stream(), b.signals,
+        return cuda::gradient(plan_, p, blocks_[int(Kernel::gradient)], stream(), b.signals,
                               b.as<const float>(0), b.as<const std::int32_t>(1), b.count, objective,
                               b.as<float>(2), b.as<float>(3));
     });
@@ -160,7 +153,7 @@ bool Engine::ascend(Where where, const Ascents& arrays, std::int64_t count, cons
                           b.as<float>(3),       b.as<float>(4),              b.as<float>(5),
                           b.as<float>(6),       b.as<float>(7),              b.as<std::int32_t>(8),
                           b.as<std::int32_t>(9), b.as<std::uint8_t>(10),     steps.on_device(settings, stream())};
-        return cuda::ascend(plan_, p, blocks(Kernel::ascend, p, b.count), stream(), b.signals, on_device,
+        return cuda::ascend(plan_, p, blocks_[int(Kernel::ascend)], stream(), b.signals, on_device,
                             b.count, settings);
     });
 }

@@ -50,13 +50,12 @@ private:
     Device device_;
     Plan plan_{};
     DeviceMemory weights_;
-    int blocks_[4][2] = {};  // that the device holds at a time, by kernel; exact, tf32
+    int blocks_[3] = {};  // that the device holds at a time, by kernel
     std::unique_ptr<Batches> batches_;
     std::mutex mutex_;
 
     void upload(const HostPlan& host);
     void prepare_kernels();
-    int blocks(Kernel kernel, Precision precision, unsigned count) const;
     bool run(const std::vector<Column>& columns, std::int64_t count, const Poll& poll, const Launch& launch);
 };
 
