@@ -48,7 +48,7 @@ if(PYOIP_CUDA_HOST)
   # A language is said for all that is not C++ by its name.
   file(GLOB device_sources csrc/cuda/*.cu)
   set_source_files_properties(${device_sources} PROPERTIES COMPILE_OPTIONS "-x;c++")
-  target_compile_options(pyoip_cuda PRIVATE -O2)
+  target_compile_options(pyoip_cuda PRIVATE -O2 -Wno-unknown-pragmas)  # unroll is nvcc's
   target_link_libraries(pyoip_cuda PUBLIC pyoip_cuda_host)
   list(APPEND targets pyoip_cuda)
   if(PYOIP_PYTHON)
