@@ -81,8 +81,9 @@ bool is_dense(const dlpack::Tensor& t) {
 
 void check_device(const dlpack::Device& d, int index) {
     if (d.kind != dlpack::kCuda || d.index != index)
-        throw std::invalid_argument("images on device " + std::to_string(d.index) +
-                                    ": must be on the engine's CUDA device " + std::to_string(index));
+        throw std::invalid_argument("images on device " + std::to_string(d.index) + " of DLPack's kind " +
+                                    std::to_string(d.kind) + ": must be on the engine's CUDA device " +
+                                    std::to_string(index));
 }
 
 void check_tensor(const dlpack::Tensor& t, int index) {
