@@ -94,6 +94,8 @@ endif()
 find_package(CUDAToolkit REQUIRED)
 
 pyoip_add_cuda_core(CUDA)
+# slope_of is constexpr and called on both sides.
+target_compile_options(pyoip_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
 target_link_libraries(pyoip_cuda PUBLIC CUDA::cudart_static)
 if(PYOIP_CUDA_REPORT)
   target_compile_options(pyoip_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v --keep --keep-dir=${CMAKE_BINARY_DIR}>)
