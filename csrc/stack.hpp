@@ -59,6 +59,10 @@ struct Stack {
     std::int64_t pixels() const { return std::int64_t(channels) * height * width; }
 };
 
+// The limits of the fused engines, on which the kernels' buffers and 32-bit offsets rely; throws
+// std::invalid_argument that names the layer, the value and the rule.
+void check_stack(const Stack& stack);
+
 // One ascent's numbers; pyoip/settings.py explains each.
 struct AscentSettings {
     Objective objective = Objective::activation;

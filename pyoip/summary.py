@@ -149,8 +149,8 @@ def settings_line(settings: Settings, engine: str, *, own_starts: bool) -> str:
     ]
     if settings.method == "article":
         parts.insert(3, "the article's method")
-    if settings.precision == "fast":
-        parts.append("fast precision")
+    if settings.precision != "exact":
+        parts.append(f"{settings.precision} precision")
     return ", ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include "arguments.hpp"
 #include "bindings.hpp"
 
 namespace pyoip::bindings {

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "../cpu/kernels.hpp"
+#include "../stack.hpp"
 #include "bindings.hpp"
 
 namespace pyoip::bindings {
@@ -34,12 +35,6 @@ double peak_flops(int threads, double seconds) {
 }
 
 }  // namespace
-
-Constraint constraint_from(const std::string& name) {
-    if (name == "standardize") return Constraint::standardize;
-    if (name == "clip") return Constraint::clip;
-    throw std::invalid_argument("constraint='" + name + "': must be 'standardize' or 'clip'");
-}
 
 void register_info(py::module_& m) {
     m.def("info", [] {

@@ -141,12 +141,16 @@ cudaError_t launch(const Place& at, unsigned count, const Question& ask,
     return cudaLaunchKernelEx(&config, kernel, at.plan, at.precision, at.signals, count, ask);
 }
 
+// Allows the kernel all that a block can have: another plan may need more than this one.
 template <class Function>
 cudaError_t allow(Function* kernel, const Plan& plan, int* blocks) {
-    const int bytes = int(plan.shared_bytes);
-    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    int device = 0, most = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (error == cudaSuccess)
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
     if (error != cudaSuccess) return error;
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, kernel, kThreads, std::size_t(bytes));
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, kernel, kThreads, std::size_t(plan.shared_bytes));
 }
 
 }  // namespace

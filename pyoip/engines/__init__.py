@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["STOPS", "Ascents", "Engine", "available", "describe", "for_layer", "make", "names"]
 
-# Engines of sequential stacks: name -> (module, class), in the order in which "auto" tries them.
-_STACK_ENGINES = {"cpu": ("cpu", "CpuEngine"), "reference": ("reference", "ReferenceEngine")}
-_PLANNED = {"cuda": "this version has no CUDA core"}
+# Engines of sequential stacks: name -> (module, class).
+_STACK_ENGINES = {
+    "cpu": ("cpu", "CpuEngine"),
+    "cuda": ("cuda", "CudaEngine"),
+    "reference": ("reference", "ReferenceEngine"),
+}
 _NAMES = ("auto", *_STACK_ENGINES, "onnx")
 
 
@@ -39,7 +42,7 @@ def available() -> dict[str, str | None]:
             reasons[name] = why_not()
         except EngineUnavailable as error:
             reasons[name] = str(error)
-    return reasons | dict(_PLANNED)
+    return reasons
 
 
 def names() -> list[str]:
@@ -72,9 +75,11 @@ def _load(name: str) -> ModuleType:
 def describe() -> dict[str, str]:
     """How this installation was built and what it runs on."""
     from .cpu import describe as describe_cpu
+    from .cuda import describe as describe_cuda
 
     return {
         **describe_cpu(),
+        **describe_cuda(),
         "python": f"{platform.python_version()} ({sys.implementation.name})",
         "machine": f"{platform.system()} {platform.machine()}",
     }
@@ -86,10 +91,11 @@ def for_layer(name: str, network: Network, layer: int, threads: int | None = Non
     Parameters
     ----------
     name : str
-        ``"auto"``: the fused core where the layer is the end of a sequential stack within its
-        limits, else ``"onnx"``, which takes every layer whose graph can be differentiated; or
-        a name of `available`. ``"onnx:cpu"``, ``"onnx:cuda"`` and the like name the provider as
-        well.
+        ``"auto"``: a fused core where the layer is the end of a sequential stack within its
+        limits, ``"cuda"`` where there is a CUDA device whose blocks have room for it and else
+        ``"cpu"``; otherwise ``"onnx"``, which takes every layer whose graph can be
+        differentiated. Or a name of `available`. ``"cuda:1"`` names the device as well, and
+        ``"onnx:cpu"``, ``"onnx:cuda"`` and the like the provider.
     network : Network
     layer : int
         Number of the layer.
@@ -106,7 +112,7 @@ def for_layer(name: str, network: Network, layer: int, threads: int | None = Non
     """
     if name == "auto":
         try:
-            return make("cpu", build_stack(network, layer), threads)
+            return make("auto", build_stack(network, layer), threads)
         except UnsupportedLayer as error:
             if available()["onnx"] is not None:
                 missing = f"{str(error).rsplit(';', 1)[0]}; pip install 'pyoip[ort]' to use"
@@ -115,9 +121,8 @@ def for_layer(name: str, network: Network, layer: int, threads: int | None = Non
     kind, _, provider = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind == "onnx":
         return _onnx(network, layer, threads, provider or None)
-    if kind in _STACK_ENGINES and not provider:
-        return make(kind, build_stack(network, layer), threads)
-    return make(name, None, threads)
+    known = kind in _STACK_ENGINES and (kind == "cuda" or ":" not in name)
+    return make(name, build_stack(network, layer) if known else None, threads)
 
 
 def _onnx(network: Network, layer: int, threads: int | None, provider: str | None) -> Engine:
@@ -130,23 +135,31 @@ def _onnx(network: Network, layer: int, threads: int | None, provider: str | Non
 
 
 def make(name: str, stack: Stack | None, threads: int | None = None) -> Engine:
-    """The engine `name` for a sequential stack; ``"auto"`` is the fused core.
+    """The engine `name` for a sequential stack; ``"auto"`` is a fused core, CUDA's if it can.
 
     The reference engine, some thousand times slower, is used only when named. Errors are those
     of `for_layer`.
     """
-    name = "cpu" if name == "auto" else name
-    if name in _PLANNED:
-        raise EngineUnavailable(f"engine={name!r}: {_PLANNED[name]}; there are {_listed()}")
-    if name not in _STACK_ENGINES or stack is None:
+    if name == "auto" and stack is not None:
+        return _on_cuda(stack) or make("cpu", stack, threads)
+    kind, colon, device = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind not in _STACK_ENGINES or stack is None or (colon and kind != "cuda"):
         raise InvalidArgument(f"engine={name!r}: must be one of {_listed()}")
-    module, cls = _STACK_ENGINES[name]
+    module, cls = _STACK_ENGINES[kind]
     try:
         made = getattr(_load(module), cls)
+        engine: Engine = made(stack, threads, device) if colon else made(stack, threads)
     except EngineUnavailable as error:
         raise EngineUnavailable(f"engine={name!r}: {error}") from None
-    engine: Engine = made(stack, threads)
     return engine
+
+
+def _on_cuda(stack: Stack) -> Engine | None:
+    """The CUDA engine, where there is a device and the stack fits it."""
+    try:
+        return make("cuda", stack)
+    except (EngineUnavailable, UnsupportedLayer):
+        return None
 
 
 def _listed() -> str:

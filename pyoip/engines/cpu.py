@@ -11,8 +11,9 @@ from .. import _cpu
 from ..errors import EngineUnavailable, UnsupportedLayer
 from ..fluctuations import default_threads
 from ..settings import Objective, Precision, Settings
-from ..stack import PLAIN_ENGINE, ConvLayer, Stack, check_limits
+from ..stack import PLAIN_ENGINE, Stack, check_limits
 from .base import Ascents, Floats, Progress, Targets, all_step_sizes, as_images
+from .core import described, numbers_of
 
 
 def describe() -> dict[str, str]:
@@ -58,7 +59,7 @@ class CpuEngine:
         self._core = self._make_core("exact")
 
     def _make_core(self, precision: Precision) -> _cpu.Engine:
-        layers = [_described(layer) for layer in self.stack.layers]
+        layers = [described(layer) for layer in self.stack.layers]
         try:
             return _cpu.Engine(self.stack.input_shape, layers, precision)
         except ValueError as error:
@@ -98,42 +99,10 @@ class CpuEngine:
         step_sizes: Floats | None = None,
     ) -> Ascents:
         """See `Engine.ascend`."""
-        numbers = {
-            "objective": settings.objective,
-            "constraint": settings.constraint.kind,
-            "low": settings.constraint.low,
-            "high": settings.constraint.high,
-            "steps": settings.steps,
-            "momentum": settings.momentum,
-            "patience": settings.patience,
-            "tolerance": settings.tolerance,
-            "smooth": settings.smooth,
-            "article": settings.method == "article",
-            "snapshots": list(settings.snapshots),
-        }
         starts = as_images(self.stack.input_shape, starts)
         targets = np.ascontiguousarray(targets, np.int32)
         sizes = all_step_sizes(starts, settings, step_sizes)
         core = self._fast_core if settings.precision == "fast" else self._core
+        numbers = numbers_of(settings)
         found = core.ascend(starts, targets, sizes, numbers, self.threads, progress)
         return Ascents(**found)
-
-
-def _described(layer: ConvLayer) -> dict[str, Any]:
-    pool = layer.pool
-    return {
-        "input_shape": layer.input_shape,
-        "output_shape": layer.output_shape,
-        "kernel": layer.weights.shape[2:],
-        "stride": layer.stride,
-        "pad": layer.pads[:2],
-        "activation": layer.activation.kind,
-        "slope": layer.activation.slope,
-        "pool": pool.kind if pool else "none",
-        "pool_kernel": pool.kernel if pool else (1, 1),
-        "pool_stride": pool.stride if pool else (1, 1),
-        "pool_pad": pool.pads[:2] if pool else (0, 0),
-        "pooled": layer.pooled_shape[1:],
-        "weights": layer.weights,
-        "bias": layer.bias,
-    }
