@@ -1,6 +1,5 @@
 // The ascent of one image by one block, from start to end: pyoip/reference.py is its definition,
-// line by line. Every thread keeps the few numbers of the ascent in registers and decides alike,
-// since sums over the block have the same bits in all of them.
+// line by line. All threads decide alike, since sums over the block have the same bits in all of them.
 #pragma once
 
 #include "evaluate.cuh"
@@ -10,13 +9,6 @@ namespace pyoip::cuda {
 
 // Halvings of the step in a row without a gain above the tolerance that end an ascent.
 constexpr int kQuietWindows = 3;
-constexpr int kPollSteps = 16;  // between two looks at the host's stop flag
-
-// Every pixel belongs to one thread, which alone reads and writes it between two barriers.
-template <class F>
-__device__ __forceinline__ void each_pixel(const Block& b, const F& f) {
-    for (int i = b.thread; i < b.plan.pixels; i += kThreads) f(i);
-}
 
 struct Sums {
     float first, squares;
@@ -119,7 +111,7 @@ struct Best {
 
 // When to halve the step and when to stop, judged every `patience` steps.
 struct Pace {
-    float size, mark = 0.0f;
+    float size = 0.0f, mark = 0.0f;
     int since = 0, quiet = 0;
 
     // True when converged: the merit's relative gain stayed small through kQuietWindows halvings.
@@ -137,59 +129,77 @@ struct Pace {
     }
 };
 
-__device__ inline void ascend(Block& b, const AscentSettings& s, const Ascents& all, unsigned index,
-                              const volatile int* stop) {
-    const std::int64_t pixels = b.plan.pixels, at = std::int64_t(index) * pixels;
-    const int map = all.targets[index];
-    const float bias = __ldg(b.layer(b.target()).bias + map);
-    float* history = all.history + std::int64_t(index) * (s.steps + 1);
-    float* snapshots = all.snapshots + at * s.snapshot_count;
-    const bool preactivation = s.objective == Objective::preactivation, first = b.thread == 0;
-    const Silent silent = s.article ? Silent::report : Silent::wake;
-    const int window = s.smooth > s.patience ? s.smooth : s.patience;
-
-    load_map_row(b, map);
-    begin(b, s, all.starts + at);
-    Past past;
+// What an ascent remembers from step to step. Between two steps it waits in shared memory, where it
+// takes no register from the matrix products; all threads read it and go on alike, one writes.
+struct Memory {
     Best best;
-    Pace pace{all.step_sizes[index]};
-    Stop why = Stop::steps;
-    int t = 0, snapshot = 0, woke = -1;
-    for (;; ++t) {
-        Moments moments;
-        const bool asked = first && t % kPollSteps == 0 && *stop != 0;
-        const Value value =
-            evaluate(b, bias, s.objective, silent, t % kRefresh == 0, asked, past, moments);
-        const float awake = preactivation ? value.preactivation : value.activation;
-        if (first) history[t] = awake;
-        if (woke < 0 && !value.asleep) woke = t;
-        const float merit = !preactivation && value.asleep ? value.peak : awake;
-        if (merit > best.merit) {
-            best = {merit, value.activation, value.preactivation};
-            each_pixel(b, [&](int i) { all.images[at + i] = b.image()[i]; });
-        }
-        if (snapshot < s.snapshot_count && all.snapshot_steps[snapshot] == t) {
-            each_pixel(b, [&](int i) { snapshots[pixels * snapshot + i] = b.image()[i]; });
-            ++snapshot;
-        }
-        if (t == 0) pace.mark = best.merit;
-        if (value.flat)
-            why = Stop::zero_gradient;
-        else if (moments.stop)
-            why = Stop::interrupted;
-        else if (t > 0 && !s.article && pace.judge(s, window, best.merit))
-            why = Stop::converged;
-        if (why != Stop::steps || t == s.steps) break;
+    Pace pace;
+    int snapshot = 0;  // the next to be kept
+    int woke = -1;
+    unsigned index = 0;  // of the image
+};
+static_assert(sizeof(Memory) <= kKeptFloats * sizeof(float));
 
-        const float squares = make_tangent(b, s, moments);
-        advance(b, s, pace.size, squares, s.smooth > 0 && (t + 1) % s.smooth == 0);
+__device__ __forceinline__ Stop why_to_stop(const AscentSettings& s, const Value& value, const Moments& moments, int t,
+                                            Memory& m) {
+    const int window = s.smooth > s.patience ? s.smooth : s.patience;
+    if (value.flat) return Stop::zero_gradient;
+    if (moments.stop) return Stop::interrupted;
+    return t > 0 && !s.article && m.pace.judge(s, window, m.best.merit) ? Stop::converged : Stop::steps;
+}
+
+// Takes down what the image of step t is worth, and keeps it where it is the best or asked for.
+__device__ __forceinline__ void note(const Block& b, const AscentSettings& s, const Ascents& all, const Value& value,
+                                     int t, Memory& m) {
+    const std::int64_t pixels = b.plan.pixels, index = m.index, at = index * pixels;
+    const bool preactivation = s.objective == Objective::preactivation;
+    const float awake = preactivation ? value.preactivation : value.activation;
+    if (b.thread == 0) all.history[index * (s.steps + 1) + t] = awake;
+    if (m.woke < 0 && !value.asleep) m.woke = t;
+    const float merit = !preactivation && value.asleep ? value.peak : awake;
+    if (merit > m.best.merit) {
+        m.best = {merit, value.activation, value.preactivation};
+        each_pixel(b, [&](int i) { all.images[at + i] = b.image()[i]; });
     }
+    if (t == 0) m.pace.mark = m.best.merit;
+    if (m.snapshot == s.snapshot_count || all.snapshot_steps[m.snapshot] != t) return;
+    float* snapshot = all.snapshots + at * s.snapshot_count + pixels * m.snapshot++;
+    each_pixel(b, [&](int i) { snapshot[i] = b.image()[i]; });
+}
+
+// After step t, the last.
+__device__ __forceinline__ void finish(const Block& b, const AscentSettings& s, const Ascents& all, int t,
+                                       const Memory& m, Stop why) {
+    const std::int64_t pixels = b.plan.pixels, index = m.index, at = index * pixels;
+    float* history = all.history + index * (s.steps + 1);
     for (int i = t + 1 + b.thread; i <= s.steps; i += kThreads) history[i] = NAN;
-    for (; snapshot < s.snapshot_count; ++snapshot)
-        each_pixel(b, [&](int i) { snapshots[pixels * snapshot + i] = all.images[at + i]; });
-    if (!first) return;
-    all.activations[index] = best.activation, all.preactivations[index] = best.preactivation;
-    all.steps[index] = t, all.woke[index] = woke, all.stops[index] = std::uint8_t(why);
+    for (int k = m.snapshot; k < s.snapshot_count; ++k)
+        each_pixel(b, [&](int i) { all.snapshots[at * s.snapshot_count + pixels * k + i] = all.images[at + i]; });
+    if (b.thread != 0) return;
+    all.activations[index] = m.best.activation, all.preactivations[index] = m.best.preactivation;
+    all.steps[index] = t, all.woke[index] = m.woke, all.stops[index] = std::uint8_t(why);
+}
+
+__device__ __forceinline__ void ascend(Block& b, const AscentSettings& s, const Ascents& all, unsigned index,
+                                       const volatile int* stop) {
+    const bool first = b.thread == 0;
+    auto* kept = reinterpret_cast<Memory*>(b.kept());
+    if (first) *kept = Memory{{}, {all.step_sizes[index]}, 0, -1, index};
+    if (first) b.past() = -1.0f;
+    load_map_row(b, all.targets[index]);
+    begin(b, s, all.starts + std::int64_t(index) * b.plan.pixels);
+    for (int t = 0;; ++t) {
+        Moments moments;
+        const Value value = evaluate(b, all.targets[kept->index], s.objective, s.article ? Silent::report : Silent::wake,
+                                     t % kRefresh == 0, stop, moments);
+        Memory memory = *kept;
+        note(b, s, all, value, t, memory);
+        const Stop why = why_to_stop(s, value, moments, t, memory);
+        if (why != Stop::steps || t == s.steps) return finish(b, s, all, t, memory, why);
+        const float squares = make_tangent(b, s, moments);
+        advance(b, s, memory.pace.size, squares, s.smooth > 0 && (t + 1) % s.smooth == 0);
+        if (first) *kept = memory;  // all have read it: there were barriers in between
+    }
 }
 
 }  // namespace pyoip::cuda

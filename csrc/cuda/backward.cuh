@@ -137,20 +137,23 @@ __device__ inline void spread(const Block& b, int l) {
 struct TransposedRows {
     const LayerPlan& p;
     const float* spread;
-    int y[4], x[4];
+    int place[4];  // line << 16 | column, in the padded input
 
     __device__ __forceinline__ TransposedRows(const Block& b, const LayerPlan& plan, int first_row)
         : p(plan), spread(b.scratch() + b.lane % 4) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const int row = first_row + i * 8 + b.lane / 4;
-            y[i] = row / p.in_width + p.pad_top, x[i] = row % p.in_width + p.pad_left;
+            place[i] = (row / p.in_width + p.pad_top) << 16 | (row % p.in_width + p.pad_left);
         }
+    }
+    __device__ __forceinline__ int offset(int i) const {
+        return ((place[i] >> 16) * p.padded_w + (place[i] & 0xffff)) * p.in_pitch;
     }
     __device__ __forceinline__ void find(int ky, int kx, const float* (&at)[4]) const {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const int v = y[i] - ky, u = x[i] - kx, oy = v / p.stride_h, ox = u / p.stride_w;
+            const int v = (place[i] >> 16) - ky, u = (place[i] & 0xffff) - kx, oy = v / p.stride_h, ox = u / p.stride_w;
             const bool inside = v >= 0 && u >= 0 && oy * p.stride_h == v && ox * p.stride_w == u &&
                                 oy < p.out_height && ox < p.out_width;
             at[i] = spread + (inside ? oy * p.out_width + ox : p.positions) * p.maps_pitch;
@@ -176,7 +179,7 @@ __device__ inline void gradient_afresh(const Block& b, int l) {
             each_sum<N>(tiles, group, b.lane, [&](int i, int channel, float sum) {
                 const int row = pair * 2 * kTileRows + i * 8 + b.lane / 4;
                 if (row < rows && channel < p.in_channels)
-                    b.gradient(l)[(at.y[i] * p.padded_w + at.x[i]) * p.in_pitch + channel] = sum;
+                    b.gradient(l)[at.offset(i) + channel] = sum;
             });
         }
     });
@@ -392,7 +395,7 @@ __device__ inline void first_to_image(const Block& b) {
     for (int row = 0; row < cell_rows; row += p.chunk_rows) {
         const int rows = row + p.chunk_rows < cell_rows ? p.chunk_rows : cell_rows - row;
         const int count = rows * p.cell_columns, pairs = (count + 2 * kTileRows - 1) / (2 * kTileRows);
-        with_group(p.back_group, [&](auto size) {
+        with_group<kPatchGroup>(p.back_group, [&](auto size) {
             constexpr int N = decltype(size)::size;
             for (int item = b.warp; item < pairs * p.back_groups; item += kWarps)
                 make_patches<N>(b, row * p.cell_columns, count, item / p.back_groups, item % p.back_groups);

@@ -8,8 +8,6 @@
 
 namespace pyoip::cuda {
 
-constexpr int kWarps = kThreads / 32;
-constexpr int kMostSums = 8;
 
 // A thread's view of its block.
 struct Block {
@@ -44,10 +42,20 @@ struct Block {
         turn ^= 1;
         return shared + plan.sums + turn * (kMostSums * kWarps);
     }
-    __device__ __forceinline__ int* words() const {  // kWarps + 2 of them
+    __device__ __forceinline__ int* words() const {  // kWarps of them
         return reinterpret_cast<int*>(shared + plan.sums + 2 * (kMostSums * kWarps));
     }
+    __device__ __forceinline__ float* kept() const {  // kKeptFloats, what an ascent remembers
+        return shared + plan.sums + 2 * (kMostSums * kWarps) + kWarps;
+    }
+    __device__ __forceinline__ float& past() const { return kept()[kKeptFloats]; }
 };
+
+// Every pixel belongs to one thread, which alone reads and writes it between two barriers.
+template <class F>
+__device__ __forceinline__ void each_pixel(const Block& b, const F& f) {
+    for (int i = b.thread; i < b.plan.pixels; i += kThreads) f(i);
+}
 
 // The sums over the block of every thread's values: the same bits in all threads, and a barrier.
 template <int N>

@@ -5,12 +5,6 @@
 
 namespace pyoip::cuda {
 
-// What the gradients in shared memory were made of.
-struct Past {
-    bool holds = false;  // still; else all is to be made afresh
-    float square = 0.0f;  // of the image's gradient when all was made afresh, summed over the pixels
-};
-
 // The padded planes that the first layer reads, where they are not the image itself.
 __device__ __forceinline__ bool keeps_planes(const Plan& plan) { return plan.layers[0].input != plan.image; }
 
@@ -49,20 +43,23 @@ struct Moments {
 
 __device__ inline Moments gradient_moments(Block& b, bool stop) {
     float sums[5] = {0.0f, 0.0f, 0.0f, 0.0f, stop ? 1.0f : 0.0f};
-    for (int i = b.thread; i < b.plan.pixels; i += kThreads) {
+    each_pixel(b, [&](int i) {
         const float g = b.step()[i];
         sums[0] += g, sums[1] += g * b.image()[i], sums[2] += g * g, sums[3] += g != 0.0f ? 1.0f : 0.0f;
-    }
+    });
     add_up(b, sums);
     return {sums[0], sums[1], sums[2], sums[3] == 0.0f, sums[4] != 0.0f};
 }
 
 // The image is in place. `refresh`: all is to be made afresh anyway. Where the gradient has shrunk,
-// rounding errors that it carried along may be most of it, or all: then, too.
-__device__ inline Value evaluate(Block& b, float bias, Objective objective, Silent silent, bool refresh, bool stop,
-                                 Past& past, Moments& moments) {
+// rounding errors that it carried along may be most of it, or all: then, too. b.past() is its square,
+// summed over the pixels, when all was last made afresh; below zero where that holds no more. It is
+// written only where this evaluation does not read it. At a refresh the host's stop flag is looked at.
+__device__ __forceinline__ Value evaluate(Block& b, int map, Objective objective, Silent silent, bool refresh,
+                                          const volatile int* stop, Moments& moments) {
     load_planes(b);
     forward_below(b);
+    const float bias = __ldg(b.layer(b.target()).bias + map);
     if (b.target() == 0)
         correlate_planes(b, bias);
     else
@@ -70,20 +67,20 @@ __device__ inline Value evaluate(Block& b, float bias, Objective objective, Sile
     __syncthreads();
     Value value = weigh_positions(b, objective, silent);
     if (value.flat) {
-        for (int i = b.thread; i < b.plan.pixels; i += kThreads) b.step()[i] = 0.0f;
-        past.holds = false;
+        each_pixel(b, [&](int i) { b.step()[i] = 0.0f; });
+        if (b.thread == 0) b.past() = -1.0f;
         __syncthreads();
-        moments = gradient_moments(b, stop);
+        moments = gradient_moments(b, refresh && b.thread == 0 && *stop != 0);
         return value;
     }
-    bool afresh = refresh || !past.holds;
+    bool afresh = refresh || b.past() < 0.0f;
     for (;;) {
         go_back(b, value.changed, afresh);
-        moments = gradient_moments(b, stop);
-        if (afresh || moments.square > kFaint * past.square) break;
+        moments = gradient_moments(b, refresh && b.thread == 0 && *stop != 0);
+        if (afresh || moments.square > kFaint * b.past()) break;
         afresh = true;
     }
-    if (afresh) past = {true, moments.square};
+    if (afresh && b.thread == 0) b.past() = moments.square;
     value.flat = moments.zero;
     return value;
 }

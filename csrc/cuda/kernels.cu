@@ -11,41 +11,28 @@ constexpr int kBlocksAimedAt = 2;  // on a multiprocessor: at most 128 registers
 
 #define PYOIP_KERNEL __global__ void __launch_bounds__(kThreads, kBlocksAimedAt)
 
-// This block's next image, or `count` when there is none or the host asks to end. All of an earlier
-// image must be done with: begins with a barrier and ends with one.
-__device__ unsigned take_next(const Block& b, const Signals& signals, unsigned count) {
+// This block's next image, or `count` when there is none or the host asks to end. Nothing of another
+// image is left then, and borders are zeros. Begins with a barrier and ends with one.
+__device__ __forceinline__ unsigned take_next(const Block& b, const Signals& signals, unsigned count) {
     auto* word = reinterpret_cast<unsigned*>(b.words());
     __syncthreads();
     if (b.thread == 0) *word = *signals.stop != 0 ? count : atomicAdd(signals.next, 1u);
     __syncthreads();
     const unsigned index = *word;
     __syncthreads();
-    return index < count ? index : count;
-}
-
-// Counters wrap; a host that reads an older one reads a newer one later.
-__device__ void report(const Block& b, const Signals& signals) {
-    if (b.thread == 0) *signals.reported = atomicAdd(signals.finished, 1u) + 1u;
-}
-
-// Nothing of another image is left, and borders are zeros.
-__device__ void clear(const Block& b) {
     auto* words = reinterpret_cast<float4*>(b.shared);
     for (int i = b.thread; i < int(b.plan.shared_bytes / 16); i += kThreads)
         words[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     __syncthreads();
+    return index < count ? index : count;
 }
 
-template <class F>
-__device__ __forceinline__ void each_image(Block& b, const Signals& signals, unsigned count, const F& f) {
-    for (unsigned index; (index = take_next(b, signals, count)) < count;) {
-        clear(b);
-        f(index);
-        report(b, signals);
-    }
+// Counters wrap; a host that reads an older one reads a newer one later.
+__device__ __forceinline__ void report(const Block& b, const Signals& signals) {
+    if (b.thread == 0) *signals.reported = atomicAdd(signals.finished, 1u) + 1u;
 }
 
-__device__ void load_image(const Block& b, const float* images, unsigned index) {
+__device__ __forceinline__ void load_image(const Block& b, const float* images, unsigned index) {
     const float* image = images + std::int64_t(index) * b.plan.pixels;
     each_pixel(b, [&](int i) { b.image()[i] = image[i]; });
     __syncthreads();
@@ -59,20 +46,22 @@ struct MapsQuestion {
     float* activations;  // (count, maps, h, w)
 };
 
+__device__ __forceinline__ void answer(const Block& b, const MapsQuestion& ask, unsigned index) {
+    const LayerPlan& t = b.layer(b.target());
+    load_image(b, ask.images, index);
+    load_planes(b);
+    forward_below(b);
+    if (ask.scores != nullptr)
+        score_maps(b, ask.objective, ask.scores + std::int64_t(index) * t.maps);
+    else
+        write_maps(b, ask.activations + std::int64_t(index) * t.maps * t.positions);
+}
+
 PYOIP_KERNEL maps_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals, unsigned count,
                          MapsQuestion ask) {
     extern __shared__ __align__(16) unsigned char shared_memory[];
     Block b(plan, precision, shared_memory);
-    each_image(b, signals, count, [&](unsigned index) {
-        const LayerPlan& t = b.layer(b.target());
-        load_image(b, ask.images, index);
-        load_planes(b);
-        forward_below(b);
-        if (ask.scores != nullptr)
-            score_maps(b, ask.objective, ask.scores + std::int64_t(index) * t.maps);
-        else
-            write_maps(b, ask.activations + std::int64_t(index) * t.maps * t.positions);
-    });
+    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals)) answer(b, ask, index);
 }
 
 // Or one map's gradient.
@@ -83,14 +72,12 @@ struct GradientQuestion {
     float *values, *gradients;
 };
 
-__device__ void answer(Block& b, const GradientQuestion& ask, unsigned index) {
+__device__ __forceinline__ void answer(Block& b, const Signals& signals, const GradientQuestion& ask, unsigned index) {
     const int map = ask.targets[index];
-    const float bias = __ldg(b.layer(b.target()).bias + map);
     load_map_row(b, map);
     load_image(b, ask.images, index);
-    Past past;
     Moments moments;
-    const Value value = evaluate(b, bias, ask.objective, Silent::report, true, false, past, moments);
+    const Value value = evaluate(b, map, ask.objective, Silent::report, true, signals.stop, moments);
     each_pixel(b, [&](int i) { ask.gradients[std::int64_t(index) * b.plan.pixels + i] = b.step()[i]; });
     if (b.thread != 0) return;
     ask.values[2 * std::int64_t(index)] = value.activation;
@@ -101,7 +88,7 @@ PYOIP_KERNEL gradient_kernel(const __grid_constant__ Plan plan, Precision precis
                              GradientQuestion ask) {
     extern __shared__ __align__(16) unsigned char shared_memory[];
     Block b(plan, precision, shared_memory);
-    each_image(b, signals, count, [&](unsigned index) { answer(b, ask, index); });
+    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals)) answer(b, signals, ask, index);
 }
 
 // Or whole ascents.
@@ -114,8 +101,8 @@ PYOIP_KERNEL ascend_kernel(const __grid_constant__ Plan plan, Precision precisio
                            const __grid_constant__ AscentQuestion ask) {
     extern __shared__ __align__(16) unsigned char shared_memory[];
     Block b(plan, precision, shared_memory);
-    each_image(b, signals, count,
-               [&](unsigned index) { ascend(b, ask.settings, ask.ascents, index, signals.stop); });
+    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals))
+        ascend(b, ask.settings, ask.ascents, index, signals.stop);
 }
 
 // --- launches ----------------------------------------------------------------------------------

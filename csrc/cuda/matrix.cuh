@@ -46,39 +46,33 @@ __device__ __forceinline__ void fetch(const float* weights, int lane, float (&co
 
 template <bool exact, int N>
 __device__ __forceinline__ void multiply_step(const float (&rows)[2][4], const float (&columns)[N][2], Tiles<N>& out) {
-    unsigned a[2][4], b[N][2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i)
-#pragma unroll
-        for (int k = 0; k < 4; ++k) a[i][k] = exact ? high_part(rows[i][k]) : nearest_part(rows[i][k]);
+    unsigned b[N][2], b_low[N][2];
 #pragma unroll
     for (int j = 0; j < N; ++j)
 #pragma unroll
-        for (int k = 0; k < 2; ++k) b[j][k] = exact ? high_part(columns[j][k]) : nearest_part(columns[j][k]);
-    if constexpr (exact) {
-        unsigned a_low[2][4], b_low[N][2];
+        for (int k = 0; k < 2; ++k) {
+            b[j][k] = exact ? high_part(columns[j][k]) : nearest_part(columns[j][k]);
+            if constexpr (exact) b_low[j][k] = low_part(columns[j][k], b[j][k]);
+        }
+    // Tile by tile of rows, for the registers; the small products first, and N independent ones in
+    // between two to the same sums.
 #pragma unroll
-        for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
+        unsigned a[4];
 #pragma unroll
-            for (int k = 0; k < 4; ++k) a_low[i][k] = low_part(rows[i][k], a[i][k]);
+        for (int k = 0; k < 4; ++k) a[k] = exact ? high_part(rows[i][k]) : nearest_part(rows[i][k]);
+        if constexpr (exact) {
+            unsigned a_low[4];
 #pragma unroll
-        for (int j = 0; j < N; ++j)
+            for (int k = 0; k < 4; ++k) a_low[k] = low_part(rows[i][k], a[k]);
 #pragma unroll
-            for (int k = 0; k < 2; ++k) b_low[j][k] = low_part(columns[j][k], b[j][k]);
-        // The small products first; 2 N independent ones in between two to the same sums.
+            for (int j = 0; j < N; ++j) mma_m16n8k8_tf32(out.sums[i][j], a_low, b[j]);
 #pragma unroll
-        for (int i = 0; i < 2; ++i)
+            for (int j = 0; j < N; ++j) mma_m16n8k8_tf32(out.sums[i][j], a, b_low[j]);
+        }
 #pragma unroll
-            for (int j = 0; j < N; ++j) mma_m16n8k8_tf32(out.sums[i][j], a_low[i], b[j]);
-#pragma unroll
-        for (int i = 0; i < 2; ++i)
-#pragma unroll
-            for (int j = 0; j < N; ++j) mma_m16n8k8_tf32(out.sums[i][j], a[i], b_low[j]);
+        for (int j = 0; j < N; ++j) mma_m16n8k8_tf32(out.sums[i][j], a, b[j]);
     }
-#pragma unroll
-    for (int i = 0; i < 2; ++i)
-#pragma unroll
-        for (int j = 0; j < N; ++j) mma_m16n8k8_tf32(out.sums[i][j], a[i], b[j]);
 }
 
 // All taps and channels. rows.find(tap_y, tap_x, at): where this lane's four rows begin, (g, g + 8 of
@@ -92,7 +86,7 @@ __device__ __forceinline__ void multiply_by(const Rows& rows, int kernel_h, int 
         for (int x = 0; x < kernel_w; ++x) {
             const float* at[4];
             rows.find(y, x, at);
-#pragma unroll 2
+#pragma unroll 1
             for (int c = 0; c < depth; c += kDepth) {
                 weights += N * 64;
 #pragma unroll
@@ -134,16 +128,13 @@ struct Group {
     static constexpr int size = N;
 };
 
-// Calls f with a group of 1, 2 or 4 as a constant.
-
-template <class F>
+// Calls f with a group of 1, 2 or 4, at most `most`, as a constant.
+template <int most = 4, class F>
 __device__ __forceinline__ void with_group(int group, const F& f) {
-    if (group == 4)
-        f(Group<4>{});
-    else if (group == 2)
-        f(Group<2>{});
-    else
-        f(Group<1>{});
+    if constexpr (most == 4)
+        if (group == 4) return f(Group<4>{});
+    if (group == 2) return f(Group<2>{});
+    f(Group<1>{});
 }
 
 }  // namespace pyoip::cuda

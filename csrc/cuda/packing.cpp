@@ -69,9 +69,9 @@ std::vector<float> pack_patches(const ConvLayer& s, const LayerPlan& p) {
 
 }  // namespace
 
-int choose_group(int tiles) {
+int choose_group(int tiles, int most) {
     for (const int group : {4, 2})
-        if (round_up(tiles, group) * 4 <= tiles * 5) return group;
+        if (group <= most && round_up(tiles, group) * 4 <= tiles * 5) return group;
     return 1;
 }
 

@@ -10,7 +10,7 @@ namespace pyoip::cuda {
 namespace {
 
 constexpr int kPatchFloats = 4096;  // of a chunk of patches, unless the scratch is larger anyway
-constexpr int kReductionFloats = 2 * 8 * (kThreads / 32) + 16;  // block.cuh
+constexpr int kReductionFloats = 2 * kMostSums * kWarps + kWarps + kKeptFloats + 1;  // block.cuh
 
 class PlanBuilder {
 public:
@@ -77,9 +77,9 @@ private:
         p.cell_lead_w = pooled ? s.pool_left * s.stride_w : 0;
         p.patch_h = (pooled ? s.pool_h - 1 : 0) * s.stride_h + s.kernel_h;
         p.patch_w = (pooled ? s.pool_w - 1 : 0) * s.stride_w + s.kernel_w;
-        p.patch_tiles = divide_up(s.in_channels * p.patch_h * p.patch_w, kTileColumns);
-        p.back_group = choose_group(p.patch_tiles);
-        p.back_groups = divide_up(p.patch_tiles, p.back_group);
+        const int tiles = divide_up(s.in_channels * p.patch_h * p.patch_w, kTileColumns);
+        p.back_group = choose_group(tiles, kPatchGroup);
+        p.back_groups = divide_up(tiles, p.back_group);
         const int floats = p.back_groups * p.back_group * kTileColumns;
         p.patch_pitch = floats + (floats / kTileColumns % 2 == 0 ? kTileColumns : 0);
     }

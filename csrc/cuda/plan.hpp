@@ -23,10 +23,14 @@
 namespace pyoip::cuda {
 
 constexpr int kThreads = 256;  // of a block, whatever the stack: sums keep one order
+constexpr int kWarps = kThreads / 32;
 constexpr int kMostLayers = 4;
+constexpr int kMostSums = 8;     // of one reduction
+constexpr int kKeptFloats = 16;  // of what an ascent remembers from step to step
 constexpr int kDepth = 8;         // of one matrix product, m16n8k8
 constexpr int kTileRows = 16;     // positions
 constexpr int kTileColumns = 8;   // maps
+constexpr int kPatchGroup = 2;    // tiles of a patch's columns that a warp has at most: registers
 constexpr int kSplits = 8;        // parts of a sum over positions
 constexpr int kMostChanges = 256;  // decisions that may be moved one by one in a step
 
@@ -51,7 +55,7 @@ struct LayerPlan {
     int back_group, back_groups;  // backward: of the input's channels
 
     // The first layer's way back to the image: what one cell adds to it.
-    int patch_h, patch_w, patch_tiles, patch_pitch;  // columns (C, patch_h, patch_w) in tiles of 8
+    int patch_h, patch_w, patch_pitch;  // columns (C, patch_h, patch_w) in tiles of 8
     int cell_step_h, cell_step_w, cell_lead_h, cell_lead_w;  // in padded pixels: cell (y, x) begins at
                                                              // (y * step_h - lead_h, x * step_w - lead_w)
     int chunk_rows;                                          // rows of cells at a time
