@@ -167,7 +167,7 @@ __device__ inline void gradient_afresh(const Block& b, int l) {
     const int steps = p.taps * p.maps_depth / kDepth;
     spread(b, l);
     __syncthreads();
-    with_group(p.back_group, [&](auto size) {
+    with_group<kBackGroup>(p.back_group, [&](auto size) {
         constexpr int N = decltype(size)::size;
         for (int item = b.warp; item < pairs * p.back_groups; item += kWarps) {
             const int pair = item / p.back_groups, group = item % p.back_groups;
@@ -395,7 +395,7 @@ __device__ inline void first_to_image(const Block& b) {
     for (int row = 0; row < cell_rows; row += p.chunk_rows) {
         const int rows = row + p.chunk_rows < cell_rows ? p.chunk_rows : cell_rows - row;
         const int count = rows * p.cell_columns, pairs = (count + 2 * kTileRows - 1) / (2 * kTileRows);
-        with_group<kPatchGroup>(p.back_group, [&](auto size) {
+        with_group<kBackGroup>(p.back_group, [&](auto size) {
             constexpr int N = decltype(size)::size;
             for (int item = b.warp; item < pairs * p.back_groups; item += kWarps)
                 make_patches<N>(b, row * p.cell_columns, count, item / p.back_groups, item % p.back_groups);

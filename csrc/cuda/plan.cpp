@@ -63,7 +63,7 @@ private:
         p.code_pitch = p.maps_depth + 4;  // not a multiple of 8 words, for the banks
         const int tiles = p.maps_depth / kTileColumns, back_tiles = p.in_depth / kTileColumns;
         p.group = choose_group(tiles), p.groups = divide_up(tiles, p.group);
-        p.back_group = choose_group(back_tiles), p.back_groups = divide_up(back_tiles, p.back_group);
+        p.back_group = choose_group(back_tiles, kBackGroup), p.back_groups = divide_up(back_tiles, p.back_group);
     }
 
     // What a cell of the first layer adds to the image.
@@ -78,7 +78,7 @@ private:
         p.patch_h = (pooled ? s.pool_h - 1 : 0) * s.stride_h + s.kernel_h;
         p.patch_w = (pooled ? s.pool_w - 1 : 0) * s.stride_w + s.kernel_w;
         const int tiles = divide_up(s.in_channels * p.patch_h * p.patch_w, kTileColumns);
-        p.back_group = choose_group(tiles, kPatchGroup);
+        p.back_group = choose_group(tiles, kBackGroup);
         p.back_groups = divide_up(tiles, p.back_group);
         const int floats = p.back_groups * p.back_group * kTileColumns;
         p.patch_pitch = floats + (floats / kTileColumns % 2 == 0 ? kTileColumns : 0);

@@ -30,7 +30,7 @@ constexpr int kKeptFloats = 16;  // of what an ascent remembers from step to ste
 constexpr int kDepth = 8;         // of one matrix product, m16n8k8
 constexpr int kTileRows = 16;     // positions
 constexpr int kTileColumns = 8;   // maps
-constexpr int kPatchGroup = 2;    // tiles of a patch's columns that a warp has at most: registers
+constexpr int kBackGroup = 2;     // column tiles that a warp has at most on the way back: registers
 constexpr int kSplits = 8;        // parts of a sum over positions
 constexpr int kMostChanges = 256;  // decisions that may be moved one by one in a step
 
