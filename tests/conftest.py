@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from cores import CPU, CUDA, Core, build_cuda_for_the_host
 
 from pyoip import _cpu
 from pyoip.network import Network, load
@@ -28,6 +32,33 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the test once per instruction set."""
     monkeypatch.setenv("PYOIP_CPU_ISA", request.param)
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def cuda_for_the_host() -> ModuleType:
+    """The module _cuda, built for the host."""
+    for tool in ("cmake", "ninja"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool}: not on this machine")
+    return build_cuda_for_the_host(ROOT)
+
+
+@pytest.fixture
+def cuda(cuda_for_the_host: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The same in the place of pyoip._cuda."""
+    monkeypatch.setitem(sys.modules, "pyoip._cuda", cuda_for_the_host)
+    monkeypatch.setattr("pyoip._cuda", cuda_for_the_host, raising=False)
+    return cuda_for_the_host
+
+
+@pytest.fixture(params=[*_cpu.info()["instruction_sets"], "cuda"])
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Core:
+    """Run the test once per instruction set, and once on the CUDA core's host build."""
+    if request.param == "cuda":
+        request.getfixturevalue("cuda")
+        return CUDA
+    monkeypatch.setenv("PYOIP_CPU_ISA", request.param)
+    return CPU
 
 
 @pytest.fixture

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import logging
 import multiprocessing
-import shutil
-import subprocess
 import sys
-from types import ModuleType
 
 import numpy as np
-import pybind11
 import pytest
-from conftest import ROOT
 from problems import SETTINGS, TOLERANCE, errors_of, problem, same_ascents
 
 from pyoip import engines
@@ -24,36 +18,7 @@ from pyoip.errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
 from pyoip.settings import Settings
 
 
-@pytest.fixture(scope="session")
-def built() -> ModuleType:
-    """The module _cuda, built for the host."""
-    for tool in ("cmake", "ninja"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool}: not on this machine")
-    folder = ROOT / "build" / "cuda-host-module"
-    places = [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}"]
-    options = ["-G", "Ninja", "-DPYOIP_CUDA_HOST=ON", *places]
-    for command in (
-        ["-S", ROOT, "-B", folder, *options],
-        ["--build", folder, "--target", "_cuda"],
-    ):
-        done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = folder.glob("_cuda*.so")
-    spec = importlib.util.spec_from_file_location("pyoip._cuda", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True)
-def cuda(built: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The same in the place of pyoip._cuda."""
-    monkeypatch.setitem(sys.modules, "pyoip._cuda", built)
-    monkeypatch.setattr("pyoip._cuda", built, raising=False)
-    return built
+pytestmark = pytest.mark.usefixtures("cuda")
 
 
 @pytest.mark.parametrize(
