@@ -1,0 +1,136 @@
+"""The CUDA kernels on the host: barriers, precision, layers in between; and what nvcc makes of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from problems import conv_layer, problem
+
+import pyoip
+from pyoip.engines.cuda import CudaEngine
+from pyoip.engines.reference import ReferenceEngine
+from pyoip.fluctuations import start_images
+from pyoip.settings import Settings
+from pyoip.stack import Pool, Stack, build_stack
+
+OUTCOMES = ("images", "history", "snapshots", "activations", "steps", "woke", "stops")
+
+
+def _answers(stack: Stack, images, targets, settings: Settings) -> list[bytes]:
+    engine = CudaEngine(stack)
+    found = engine.ascend(images, targets, settings)
+    arrays = [
+        engine.score(images, "activation"),
+        engine.activations(images),
+        *engine.gradient(images, targets, "preactivation"),
+        *(getattr(found, name) for name in OUTCOMES),
+    ]
+    return [array.tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize("order", ["backward", "random:1", "random:2"])
+def test_bits_do_not_depend_on_which_thread_comes_first(cuda, monkeypatch, order: str) -> None:
+    """Between two barriers any thread may be first: a barrier that is missing shows here."""
+    cases = [problem(seed, count=2, sides=(5, 14)) for seed in range(12)]
+    shipped = build_stack(pyoip.load("mnist"), 3)
+    cases.append((shipped, start_images(2, shipped.input_shape), np.array([3, 77], np.int32)))
+    settings = Settings(steps=6, smooth=3, snapshots=(2,))
+    for stack, images, targets in cases:
+        monkeypatch.delenv("PYOIP_CUDA_HOST_ORDER", raising=False)
+        forward = _answers(stack, images, targets, settings)
+        monkeypatch.setenv("PYOIP_CUDA_HOST_ORDER", order)
+        assert _answers(stack, images, targets, settings) == forward
+
+
+def _middle_layers(stack: Stack) -> set[str]:
+    """What the layers between the first and the target have that needs code of its own."""
+    kinds = set()
+    for layer in stack.layers[1:-1]:
+        pool = layer.pool
+        kinds.add("strided" if max(layer.stride) > 1 else "dense")
+        kinds.add("no pool" if pool is None else pool.kind)
+        if pool is not None and pool.kind == "max":
+            overlaps = any(s < k for s, k in zip(pool.stride, pool.kernel, strict=True))
+            kinds.add("overlapping" if overlaps else "tiling")
+        kinds.add(layer.activation.kind)
+    return kinds | ({"four layers"} if len(stack.layers) == 4 else set())
+
+
+def test_random_stacks_have_all_kinds_of_layers_in_between() -> None:
+    """The 200 stacks that the engines are compared on."""
+    found = set().union(*(_middle_layers(problem(seed)[0]) for seed in range(200)))
+    assert found >= {
+        *("strided", "dense", "no pool", "max", "average", "overlapping", "tiling", "four layers"),
+        *("relu", "leaky_relu", "tanh", "sigmoid", "none"),
+    }
+
+
+def _busy_stack() -> Stack:
+    """Two layers in between whose decisions change by the hundred with large steps."""
+    rng = np.random.default_rng(8)
+    pool = Pool("max", (2, 2), (2, 2), (0, 0, 0, 0))
+    first = conv_layer(rng, (1, 30, 30), 8, pool=pool)
+    second = conv_layer(rng, first.pooled_shape, 16)
+    third = conv_layer(rng, second.pooled_shape, 24, pool=pool)
+    return Stack((1, 30, 30), (first, second, third, conv_layer(rng, third.pooled_shape, 5)))
+
+
+@pytest.mark.parametrize("size", [0.002, 0.02, 0.3])
+def test_moved_changes_add_up_to_the_gradient(cuda, size: float) -> None:
+    """Few changes a step, dozens, and more than the list holds: each step follows the gradient."""
+    stack = _busy_stack()
+    engine, truth = CudaEngine(stack), ReferenceEngine(stack)
+    images, targets = start_images(3, stack.input_shape), np.array([0, 2, 4], np.int32)
+    steps = tuple(range(40))
+    settings = Settings(steps=40, method="article", step_size=size, snapshots=steps)
+    found = engine.ascend(images, targets, settings).snapshots.astype(np.float64)
+    for t in (0, 1, 5, 20, 30, 31, 32, 38):
+        before, after = found[:, t], found[:, t + 1]
+        _, g = truth.gradient(before.astype(np.float32), targets, "activation")
+        rms = np.sqrt((g.astype(np.float64) ** 2).mean(axis=(1, 2, 3), keepdims=True))
+        expected = before + size * g / (rms + 1e-7)
+        expected -= expected.mean(axis=(1, 2, 3), keepdims=True)
+        expected /= expected.std(axis=(1, 2, 3), keepdims=True)
+        off = np.abs(after - expected).max(axis=(1, 2, 3))
+        assert np.sort(off)[1] < 4e-6, t  # one of three may sit within rounding of a decision
+
+
+def test_tf32_is_another_precision_within_its_errors(cuda) -> None:
+    """One product with 11 bits: some 1e-3 of the largest value, and surely not exact."""
+    stack = build_stack(pyoip.load("mnist"), 3)
+    engine, images = CudaEngine(stack), start_images(4, stack.input_shape)
+    targets = engine.score(images, "activation").argmax(axis=1).astype(np.int32)
+    exact = Settings(steps=3, method="article", step_size=0.05)
+    coarse = engine.ascend(images, targets, replace(exact, precision="tf32"))
+    found = engine.ascend(images, targets, exact)
+    off = np.abs(coarse.history / found.history - 1).max()
+    assert 1e-6 < off < 1e-2
+    assert engine.ascend(images, targets, replace(exact, precision="fast")).history.tobytes() == (
+        found.history.tobytes()
+    )
+
+
+def _nvcc() -> str | None:
+    return shutil.which("nvcc") or next(map(str, Path("/usr/local").glob("cuda*/bin/nvcc")), None)
+
+
+@pytest.mark.skipif(_nvcc() is None, reason="nvcc: not on this machine")
+def test_nvcc_warns_of_nothing_and_no_kernel_spills(tmp_path) -> None:
+    """Two blocks of 256 threads on a multiprocessor: at most 128 registers, and no local memory."""
+    flags = "-std=c++20 -O3 --expt-relaxed-constexpr -arch=sm_90 -Xptxas -v --Werror all-warnings"
+    source, object_file = ROOT / "csrc" / "cuda" / "kernels.cu", tmp_path / "kernels.o"
+    command = [str(_nvcc()), *flags.split(), "-c", str(source), "-o", str(object_file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", said)
+    assert len(frames) >= 2
+    assert set(frames) == {("0", "0", "0")}
+    assert max(int(n) for n in re.findall(r"Used (\d+) registers", said)) <= 128
