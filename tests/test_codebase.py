@@ -23,9 +23,9 @@ PACKAGE = ROOT / "pyoip"
 ROOMS = tuple(
     """
     errors files progress settings activation graph layers network stack gradient _cpu
-    _cuda fluctuations reference bounds engines canvas pictures figures evolution summary parity folder
-    saved result starts climb ascent surveys web data export training train kinds console options
-    export_cli survey_cli cli __main__
+    _cuda fluctuations reference bounds engines canvas pictures figures evolution summary parity
+    folder saved result starts climb ascent surveys web data export training train kinds console
+    options export_cli survey_cli cli __main__
     """.split()  # noqa: SIM905 - a list of 40 short words reads best as words
 )
 HEAVY = {"onnx", "onnxruntime", "matplotlib", "torch", "pooch", "typer", "rich", "PIL"}

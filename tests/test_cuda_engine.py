@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import multiprocessing
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from pyoip.engines.cuda import CudaEngine
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
 from pyoip.settings import Settings
-
 
 pytestmark = pytest.mark.usefixtures("cuda")
 

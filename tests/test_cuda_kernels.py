@@ -1,4 +1,4 @@
-"""The CUDA kernels on the host: barriers, precision, layers in between; and what nvcc makes of them."""
+"""The CUDA kernels on the host: barriers, precision, changes moved; and what nvcc makes of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from problems import conv_layer, problem
+from problems import TOLERANCE, conv_layer, problem, relative_error
 
 import pyoip
 from pyoip.engines.cuda import CudaEngine
@@ -100,6 +100,23 @@ def test_moved_changes_add_up_to_the_gradient(cuda, size: float) -> None:
         expected /= expected.std(axis=(1, 2, 3), keepdims=True)
         off = np.abs(after - expected).max(axis=(1, 2, 3))
         assert np.sort(off)[1] < 4e-6, t  # one of three may sit within rounding of a decision
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_ties_in_a_layer_in_between_go_to_the_first_position(cuda, stride: int) -> None:
+    """A constant image ties all windows, tiling or overlapping ones; the gradient shows the place."""
+    rng = np.random.default_rng(1)
+    first = conv_layer(rng, (1, 16, 16), 8)
+    second = conv_layer(
+        rng, first.pooled_shape, 9, pool=Pool("max", (2, 2), (stride, stride), (0, 0, 0, 0))
+    )
+    second.bias[:] = 1
+    stack = Stack((1, 16, 16), (first, second, conv_layer(rng, second.pooled_shape, 3)))
+    images, targets = np.full((3, 1, 16, 16), 0.25, np.float32), np.arange(3, dtype=np.int32)
+    _, found = CudaEngine(stack).gradient(images, targets, "preactivation")
+    _, exact = ReferenceEngine(stack).gradient(images, targets, "preactivation")
+    assert np.abs(exact).max() > 0
+    assert relative_error(found, exact) < TOLERANCE
 
 
 def test_tf32_is_another_precision_within_its_errors(cuda) -> None:
