@@ -104,7 +104,7 @@ def test_moved_changes_add_up_to_the_gradient(cuda, size: float) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_ties_in_a_layer_in_between_go_to_the_first_position(cuda, stride: int) -> None:
-    """A constant image ties all windows, tiling or overlapping ones; the gradient shows the place."""
+    """A constant image ties all windows, tiling or overlapping; the gradient shows the place."""
     rng = np.random.default_rng(1)
     first = conv_layer(rng, (1, 16, 16), 8)
     second = conv_layer(
