@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cores import CPU, CUDA, Core, build_cuda_for_the_host
 
-from pyoip import _cpu
+from pyoip import _cpu, engines
 from pyoip.network import Network, load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,11 +51,22 @@ def cuda(cuda_for_the_host: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Modu
     return cuda_for_the_host
 
 
-@pytest.fixture(params=[*_cpu.info()["instruction_sets"], "cuda"])
+@pytest.fixture
+def device() -> None:
+    """A CUDA device is asked for: without one the test fails, and is not skipped."""
+    reason = engines.available()["cuda"]
+    if reason is not None:
+        pytest.fail(f"engine 'cuda': {reason}")
+
+
+ON_A_DEVICE = pytest.param("device", marks=pytest.mark.gpu)
+
+
+@pytest.fixture(params=[*_cpu.info()["instruction_sets"], "cuda", ON_A_DEVICE])
 def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Core:
-    """Run the test once per instruction set, and once on the CUDA core's host build."""
-    if request.param == "cuda":
-        request.getfixturevalue("cuda")
+    """Run the test once per instruction set, on the CUDA core's host build, and on a device."""
+    if request.param in ("cuda", "device"):
+        request.getfixturevalue(request.param)
         return CUDA
     monkeypatch.setenv("PYOIP_CPU_ISA", request.param)
     return CPU
