@@ -49,9 +49,11 @@ def build_cuda_for_the_host(root: Path) -> ModuleType:
         done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     (path,) = folder.glob("_cuda*.so")
-    spec = importlib.util.spec_from_file_location("pyoip._cuda", path)
+    # Under a name of its own: pybind11 would give back a module of the same name that is there.
+    spec = importlib.util.spec_from_file_location("for_the_host._cuda", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    assert module.__file__ == str(path)
     return module
