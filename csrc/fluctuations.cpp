@@ -126,7 +126,7 @@ public:
             if (!scale.plain) slots_[slot].rows.resize(at(std::int64_t(scale.cells.height) * p_.stride()));
         }
         blurred_.resize(at(p_.plane()));
-        scratch_.resize(at(std::int64_t(p_.height) * (p_.width + 2)));
+        scratch_.resize(at(p_.plane() + 2));
     }
 
     // Image `index` of the pool in mix m to images + m * apart.

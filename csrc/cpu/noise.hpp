@@ -42,7 +42,7 @@ struct Noise {
     // out (count) = before + weight * cells.
     void (*add_scaled)(const float* before, const float* cells, float weight, std::int64_t count, float* out);
     // out (height, width): the 3x3 binomial blur (1 2 1)/4 x (1 2 1)/4, edges replicated. out may
-    // be `plane`; scratch: (height, width + 2).
+    // be `plane`; scratch: (height * width + 2).
     void (*blur)(const float* plane, int height, int width, float* scratch, float* out);
     // Zero mean and unit standard deviation.
     void (*standardize)(float* image, std::int64_t count);
