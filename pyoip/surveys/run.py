@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import EngineUnavailable, Interrupted
 from ..fluctuations import Fluctuations
 from ..network import load
@@ -18,7 +20,7 @@ from .findings import Survey
 from .load import load_survey
 from .plan import Plan, Task, as_mixes
 from .store import Store
-from .work import Found, Scored, Worker
+from .work import Climbed, Found, Worker
 
 if TYPE_CHECKING:
     from .cluster import Machines
@@ -248,8 +250,10 @@ class Meter:
     def weight(self, task: Task) -> float:
         """Ascents of a piece, or what takes as long."""
         if task.kind == "score":
-            return task.count / IMAGES_PER_ASCENT
-        return len(self._plan.maps) if task.kind == "article" else task.count * self._plan.ascents
+            return task.count * task.mixes / IMAGES_PER_ASCENT
+        if task.kind == "article":
+            return task.count * len(self._plan.maps)
+        return task.count * task.mixes * self._plan.ascents
 
     def within(self, task: Task) -> Callable[[float], None]:
         """What takes the share of a piece that is done; one that falls back is passed over."""
@@ -285,6 +289,7 @@ class Meter:
 
 def awake(plan: Plan, found: Found) -> set[int]:
     """Maps that anything in a piece activates."""
-    if isinstance(found, Scored):
-        return {number for number, alive in zip(plan.maps, found.alive, strict=True) if alive > 0}
-    return set(found.maps[found.activations > 0].tolist())
+    if isinstance(found, Climbed):
+        return set(found.maps[found.activations > 0].tolist())
+    alive = np.any([one.alive > 0 for one in found], axis=0)
+    return set(np.array(plan.maps)[alive].tolist())
