@@ -368,4 +368,5 @@ def _gathered(
         version=version("pyoip"),
         scaling=str(job.network.scaling),
         layout=job.network.layout,
+        interrupted=stopped,
     )

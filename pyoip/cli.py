@@ -1,4 +1,4 @@
-"""The command line: ``layers``, ``ascend``, ``check``, ``export-step``, ``export-web`` and others.
+"""The command line: ``layers``, ``ascend``, ``check``, ``train``, ``info``, and who has the others.
 
 What a command computes is imported when it runs, so that ``pyoip --help`` is quick.
 """
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options as o
-from .console import DISAGREEMENT, INTERRUPTED, Program
-from .errors import Interrupted
+from .console import DISAGREEMENT, INTERRUPTED, Command, Program
+from .errors import Interrupted, InvalidArgument
+from .export_cli import EXPORT_STEP, EXPORT_WEB, export_step, export_web
 from .progress import ProgressLine, say
 from .settings import Settings
 from .survey_cli import survey
@@ -84,7 +85,7 @@ def _print_json(document: dict[str, Any]) -> None:
     print(dumps(document, indent=1, allow_nan=False, default=str))
 
 
-@app.command(epilog="Example:  pyoip layers mnist")
+@app.command(cls=Command, epilog="Example:  pyoip layers mnist")
 def layers(
     model: o.Model,
     json: o.Json = False,
@@ -108,10 +109,11 @@ def _layer_as_dict(layer: Layer) -> dict[str, Any]:
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n"
     "pyoip ascend mnist --layer 2 --out oips\n\n"
     "pyoip ascend mnist -l conv3 -m 0-7,9 --snapshots 1,2,4,8,16,32\n\n"
-    "pyoip ascend mnist -l 2 --start oips --steps 500 --out oips"
+    "pyoip ascend mnist -l 2 --start oips --steps 500 --out oips",
 )
 def ascend(
     ctx: typer.Context,
@@ -163,6 +165,10 @@ def ascend(
     asked["constraint"] = o.constraint_from(constraint, low, high)
     asked["snapshots"] = o.numbers("--snapshots", snapshots, int)
     asked["fluctuations"] = o.fluctuations_from(scales, weights, smoothing)
+    if start is not None and asked["fluctuations"] is not None:
+        raise InvalidArgument(
+            "--start: stands in for drawn images; leave out --scales, --weights and --smoothing"
+        )
     takes = (network.input_shape, network.layout)
     asked["start"] = None if start is None else o.start_from(start, *takes)
     folder = out or _default_folder(network.name, target.number)
@@ -207,9 +213,10 @@ def _report(result: Result, folder: Path, *, quiet: bool, as_json: bool) -> None
 
 
 @app.command(
+    cls=Command,
     epilog="Examples:\n\n"
     "pyoip check mnist\n\n"
-    "pyoip check my.onnx --layers 1,conv5 --engines cpu,onnx"
+    "pyoip check my.onnx --layers 1,conv5 --engines cpu,onnx",
 )
 def check(
     model: o.Model,
@@ -249,97 +256,11 @@ def check(
         raise typer.Exit(DISAGREEMENT)
 
 
-@app.command(epilog="Example:  pyoip export-step mnist --layer conv2 --update --out step.onnx")
-def export_step(
-    model: o.Model,
-    layer: o.LayerSpec = "1",
-    out: o.StepFile = None,
-    update: o.Update = False,
-    layout: o.Layout = None,
-    objective: o.Objective = Settings.objective,
-    constraint: o.ConstraintKind = Settings.constraint.kind,
-    low: o.Low = None,
-    high: o.High = None,
-    input_shape: o.InputShape = None,
-    pixels: o.Pixels = None,
-    mean: o.Mean = None,
-    std: o.Std = None,
-    quiet: o.Quiet = False,
-) -> None:
-    """Write a layer's ascent step, forward and gradient, as an ONNX model for any runtime."""
-    from .gradient import export_step as run
-
-    network = o.network_from(model, input_shape, pixels, mean, std)
-    target = network.layer(layer)
-    path = out or Path(f"{o.file_name(network.name)}_layer{target.number}_step.onnx")
-    rule = o.constraint_from(constraint, low, high)
-    chosen: Any = objective
-    step = run(
-        network,
-        target.number,
-        path,
-        objective=chosen,
-        update=update,
-        constraint=rule,
-        layout=layout,
-    )
-    if not quiet:
-        print(f"{path}: {network.name}, layer {target.number} ({target.name})")
-        for title, values in (("in", step.graph.input), ("out", step.graph.output)):
-            for value in values:
-                dims = value.type.tensor_type.shape.dim
-                sides = " x ".join(d.dim_param or str(d.dim_value) for d in dims)
-                print(f"  {title:<5}{value.name:<12}{sides}")
+app.command(cls=Command, epilog=EXPORT_STEP)(export_step)
+app.command(cls=Command, epilog=EXPORT_WEB)(export_web)
 
 
-@app.command(
-    epilog="Examples:\n\n"
-    "pyoip export-web mnist page\n\n"
-    "pyoip export-web my.onnx page --layers 1,2 --runtime node_modules/onnxruntime-web"
-)
-def export_web(
-    model: o.Model,
-    directory: o.PageFolder,
-    layers: o.Layers = None,
-    title: o.PageTitle = None,
-    runtime: o.Runtime = None,
-    objective: o.Objective = Settings.objective,
-    constraint: o.ConstraintKind = Settings.constraint.kind,
-    low: o.Low = None,
-    high: o.High = None,
-    scales: o.Scales = None,
-    weights: o.Weights = None,
-    smoothing: o.Smoothing = 0,
-    input_shape: o.InputShape = None,
-    pixels: o.Pixels = None,
-    mean: o.Mean = None,
-    std: o.Std = None,
-    overwrite: o.PageOverwrite = False,
-    quiet: o.Quiet = False,
-    json: o.Json = False,
-) -> None:
-    """Write a page on which a network's maps can be climbed in the browser."""
-    from .web.page import export_web as run
-
-    chosen: Any = objective
-    page = run(
-        o.network_from(model, input_shape, pixels, mean, std),
-        directory,
-        layers=o.layers_from(layers),
-        runtime=runtime,
-        title=title,
-        objective=chosen,
-        constraint=o.constraint_from(constraint, low, high),
-        fluctuations=o.fluctuations_from(scales, weights, smoothing),
-        overwrite=overwrite,
-    )
-    if json:
-        _print_json(asdict(page))
-    elif not quiet:
-        print(page)
-
-
-@app.command(epilog="Example:  pyoip train --dataset fashion-mnist --out fashion.onnx")
+@app.command(cls=Command, epilog="Example:  pyoip train --dataset fashion-mnist --out fashion.onnx")
 def train(
     dataset: o.Dataset = "mnist",
     out: o.TrainOut = None,
@@ -383,7 +304,7 @@ def train(
 app.add_typer(survey, name="survey")
 
 
-@app.command(epilog="Example:  pyoip info --json")
+@app.command(cls=Command, epilog="Example:  pyoip info --json")
 def info(json: o.Json = False) -> None:
     """Show which engines work here, why the others do not, and how this pyoip was built."""
     from . import engines

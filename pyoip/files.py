@@ -7,6 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import InvalidArgument
+
+
+def check_place(path: Path) -> None:
+    """Raise `InvalidArgument` unless a file can have this path: in a folder, and being none."""
+    if path.is_dir():
+        raise InvalidArgument(f"{path}: is a folder; must be a file")
+    if not path.parent.is_dir():
+        raise InvalidArgument(f"{path}: there is no folder {path.parent}; make it first")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

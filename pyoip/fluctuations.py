@@ -216,5 +216,9 @@ def check_mix(fluctuations: Fluctuations, height: int, width: int) -> None:
             fluctuations.cells(height, width), fluctuations.weights, strict=True
         )
     )
-    rule = f"with a weighty scale that puts two cells or more on {height}×{width} pixels"
-    require(varied, "scales", fluctuations.scales, rule)
+    if not varied:
+        widest = int(max(height, width) / 1.5 * 10) / 10  # half a cell more makes it two
+        raise InvalidArgument(
+            f"scales={fluctuations.scales!r}: one that has a weight must be in 1 … {widest:g}, to "
+            f"put two cells or more along {height}×{width} pixels"
+        )

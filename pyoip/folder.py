@@ -82,12 +82,12 @@ def _check_contents(path: Path, new: tuple[str, int, set[int]], *, overwrite: bo
     if (before["sha256"], before["layer"]) == new[:2] and lost:
         raise DataError(
             f"{path}: holds {len(lost)} maps of this layer that the new result lacks: choose "
-            "another folder, or allow it to be replaced (overwrite=True, --overwrite)"
+            "another folder, or allow it to be replaced (overwrite=True)"
         )
     if (before["sha256"], before["layer"]) != new[:2]:
         raise DataError(
             f"{path}: holds the result of {before['network']}, layer {before['layer']}: choose "
-            "another folder, or allow it to be replaced (overwrite=True, --overwrite)"
+            "another folder, or allow it to be replaced (overwrite=True)"
         )
 
 

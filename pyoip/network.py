@@ -24,18 +24,20 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from .errors import InvalidArgument, ModelError
 from .graph.build import build_graph
-from .graph.field import Field, receptive_fields
 from .graph.file import parse, read_file, serialize
-from .graph.layers import consumers, layer_aliases, layer_names, usable, what_follows
+from .graph.layers import usable
 from .graph.metadata import read_maxima, read_metadata
 from .graph.module import SOURCE as MODULE_SOURCE
 from .graph.module import export_module, is_module
-from .graph.node import Graph, Node, Pair, Shape, fail, plain, quote
+from .graph.node import Graph, Node, Shape, fail, plain, quote
 from .graph.scaling import Scaling, make_scaling, own_layout, scaled, to_layout
 from .graph.select import find_layer, parse_maps, split_spec
+from .layers import Layer, layers_of, table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+__all__ = ["MODELS", "Layer", "Network", "load"]
 
 MODELS = Path(__file__).with_name("models")
 """Folder of the trained networks that ship with the package."""
@@ -43,44 +45,6 @@ MODELS = Path(__file__).with_name("models")
 _SHIPPED = ("mnist",)
 
 Image = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One convolution layer.
-
-    Attributes
-    ----------
-    number : int
-        From 1 along the graph.
-    name : str
-        Friendly name: a weight tensor ``conv2.weight`` makes ``conv2``; else the node's name.
-    maps : int
-        Output channels; maps are counted from 0.
-    output_shape : (maps, h, w)
-        Of the convolution, before any pooling; maps first for every model.
-    receptive_field : (h, w)
-        Pixels that one position sees, not cut off at the border of the image. The image's size
-        where an operation before the layer mixes all positions or cannot be followed.
-    stride : (h, w)
-        Pixels between neighbouring positions.
-    follows : tuple of str
-        Operations behind the convolution up to the next one, e.g. ``("Relu", "MaxPool 2x2/2")``.
-    aliases : frozenset of str
-        Other names by which `Network.layer` finds it.
-    node : int
-        Index of its node in `Network.nodes`.
-    """
-
-    number: int
-    name: str
-    maps: int
-    output_shape: tuple[int, int, int]
-    receptive_field: Pair
-    stride: Pair
-    follows: tuple[str, ...]
-    aliases: frozenset[str] = field(repr=False)
-    node: int = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +162,7 @@ class Network:
         index, text = split_spec(spec, names, [layer.aliases for layer in self.layers])
         if text is not None and maps is not None:
             raise InvalidArgument(
-                f"layer {quote(spec)} names maps; maps={quote(maps)} must be None"
+                f"layer {quote(spec)} names maps; maps={quote(maps)} must be left out"
             )
         layer = self.layers[index]
         return layer, parse_maps(maps if text is None else text, layer.maps, layer.name)
@@ -232,32 +196,7 @@ class Network:
         title = f"{self.name}: input {channels} x {height} x {width}"
         title += "" if self.layout == "NCHW" else f" (the model's own layout is {self.layout})"
         title += "" if self.scaling.neutral else f", {self.scaling}"
-        return title + "\n" + _table(self.layers)
-
-
-_HEAD = ("layer", "name", "maps", "output", "receptive field", "stride", "followed by")
-
-
-def _table(layers: tuple[Layer, ...]) -> str:
-    rows = [_HEAD, *(_row(layer) for layer in layers)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    rows.insert(1, tuple("-" * width for width in widths))
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if column in (0, 2) else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _row(layer: Layer) -> tuple[str, ...]:
-    pairs = (layer.output_shape[1:], layer.receptive_field, layer.stride)
-    output, field_text, stride = (f"{h} x {w}" for h, w in pairs)
-    name = layer.name if len(layer.name) <= 40 else layer.name[:39] + "…"
-    follows = ", ".join(layer.follows) or "-"
-    return (str(layer.number), name, str(layer.maps), output, field_text, stride, follows)
+        return title + "\n" + table(self.layers)
 
 
 # --- loading ---------------------------------------------------------------------------------
@@ -316,7 +255,7 @@ def load(
 
 def _rescaled(network: Network, scaling: Scaling) -> Network:
     graph = scaled(network.graph, scaling)
-    return replace(network, scaling=scaling, graph=graph, layers=_layers(graph))
+    return replace(network, scaling=scaling, graph=graph, layers=layers_of(graph))
 
 
 def _loaded(model: Any, shape: Shape | None) -> Network:
@@ -343,10 +282,11 @@ def _checked_shape(shape: Any) -> Shape | None:
         sizes = ()
     if len(sizes) not in (2, 3):
         raise InvalidArgument(
-            f"input_shape={quote(shape)}; must be three numbers (C, H, W), or (C, L) for signals"
+            f"input_shape={plain(repr(shape))}: must be three numbers (C, H, W), or (C, L) for "
+            "signals"
         )
     if min(sizes) < 1 or max(sizes) > 2**16:
-        raise InvalidArgument(f"input_shape={quote(shape)}; each must be 1..65536")
+        raise InvalidArgument(f"input_shape={plain(repr(shape))}: each must be 1..65536")
     return sizes
 
 
@@ -398,7 +338,7 @@ def _from_module(module: Any, shape: Shape | None) -> Network:
 def _network(model: ModelProto, origin: _Origin, shape: Shape | None) -> Network:
     source = origin.source
     graph = build_graph(model, source, origin.folder, shape)
-    layers = _layers(graph)
+    layers = layers_of(graph)
     if not layers:
         raise fail(
             source,
@@ -420,32 +360,3 @@ def _network(model: ModelProto, origin: _Origin, shape: Shape | None) -> Network
         graph,
         origin.proto,
     )
-
-
-def _layers(graph: Graph) -> tuple[Layer, ...]:
-    places = [i for i, node in enumerate(graph.nodes) if node.op == "Conv" and node.window]
-    convs = [graph.nodes[place] for place in places]
-    names = layer_names(convs)
-    aliases = layer_aliases(convs, names)
-    fields, users = receptive_fields(graph), consumers(graph)
-    layers = []
-    for index, (place, conv) in enumerate(zip(places, convs, strict=True)):
-        shape = graph.shapes[conv.outputs[0]]
-        size, stride = _extent(fields.get(conv.outputs[0]), graph, shape)
-        follows = what_follows(conv, graph, users)
-        output = (shape[1], shape[2], shape[3])
-        layer = Layer(
-            index + 1, names[index], shape[1], output, size, stride, follows, aliases[index], place
-        )
-        layers.append(layer)
-    return tuple(layers)
-
-
-def _extent(seen: Field | None, graph: Graph, shape: tuple[int, ...]) -> tuple[Pair, Pair]:
-    """Return receptive field and stride in pixels, (h, w) each."""
-    if seen is not None:
-        high, wide = seen.spans
-        return (high.size, wide.size), (high.step, wide.step)
-    dims = dict(zip(graph.layout, graph.shapes[graph.image], strict=True))
-    size = (dims["H"], dims["W"])
-    return size, (max(1, round(size[0] / shape[2])), max(1, round(size[1] / shape[3])))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from .errors import DataError, InvalidArgument
+from .errors import DataError, InvalidArgument, ModelError
+from .kinds import kind_of
 from .settings import Constraint
 
 if TYPE_CHECKING:
     from .fluctuations import Fluctuations
     from .network import Network
     from .result import Result
+    from .surveys import Survey
 
 MODEL = "What the model takes"
 ASCENT = "The ascent"
@@ -145,7 +148,15 @@ ReportFolder = Annotated[
 ]
 Picture = Annotated[Path | None, _out("Draw its OIPs as PNG.", "--out", "-o", metavar="FILE")]
 ExportFile = Annotated[
-    Path, typer.Argument(help="Ending in .csv, .parquet or .npz.", metavar="TABLE")
+    Path | None, typer.Argument(help="The same as --out.", metavar="[TABLE]", show_default=False)
+]
+ExportOut = Annotated[
+    Path | None,
+    _out(
+        "File ending in .csv, .parquet or .npz; without it FILE.csv.",
+        *("--out", "-o"),
+        metavar="TABLE",
+    ),
 ]
 
 Dataset = Annotated[str, _any("What to learn.", metavar="mnist|fashion-mnist")]
@@ -156,7 +167,7 @@ Epochs = Annotated[int, _any("Passes over the training images.")]
 BatchSize = Annotated[int, _any("Images per step.")]
 LearningRate = Annotated[float, _any("Peak of the learning rate.")]
 WeightDecay = Annotated[float, _any("Strength of the L2 regulariser.")]
-Shift = Annotated[int, _any("Move training images by up to so many pixels, 0 to 4.")]
+Shift = Annotated[int, _any("Move training images by up to so many pixels, 0 to 8.")]
 Resume = Annotated[bool, _any("Continue after the last finished epoch.", "--resume")]
 Checkpoint = Annotated[Path | None, _out("Checkpoint; without it FILE.checkpoint.")]
 
@@ -191,18 +202,40 @@ def numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...]:
 def network_from(
     model: str, input_shape: str | None, pixels: str | None, mean: str | None, std: str | None
 ) -> Network:
-    """Load the model with what it takes."""
+    """Load the model with what it takes; what is none is called by its name."""
     from .network import load
 
     shape: Any = numbers("--input-shape", input_shape, int) or None
     box: Any = numbers("--pixels", pixels, float) or None
-    return load(
-        model,
-        input_shape=shape,
-        pixels=box,
-        mean=numbers("--mean", mean, float) or None,
-        std=numbers("--std", std, float) or None,
-    )
+    scaling = {"mean": numbers("--mean", mean, float), "std": numbers("--std", std, float)}
+    with _told_apart(model, "model"):
+        return load(
+            model,
+            input_shape=shape,
+            pixels=box,
+            mean=scaling["mean"] or None,
+            std=scaling["std"] or None,
+        )
+
+
+@contextmanager
+def _told_apart(path: str | Path, wanted: str, called: str | None = None) -> Iterator[None]:
+    """Where reading fails and the file is of another kind, say of which, and what takes it."""
+    try:
+        yield
+    except (ModelError, DataError) as error:
+        found = kind_of(path)
+        if found is None or found.name == wanted:
+            raise
+        raise DataError(f"{path}: is no {called or wanted} but {found.told}") from error
+
+
+def survey_from(path: Path) -> Survey:
+    """Load a survey; what is none is called by its name."""
+    from .surveys import load_survey
+
+    with _told_apart(path, "survey"):
+        return load_survey(path)
 
 
 def layers_from(text: str | None) -> list[int | str] | None:
@@ -261,14 +294,19 @@ def start_from(
     DataError
         Missing, damaged, or of another shape.
     """
-    from .graph.scaling import own_layout
-
-    if path.is_dir():
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    with _told_apart(path, "start", "start image"):
+        if not path.is_dir():
+            return _images(path, shape, layout)
         from .result import load_result
 
         return load_result(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
+
+
+def _images(path: Path, shape: tuple[int, int, int], layout: str) -> npt.NDArray[np.float32]:
+    from .graph.scaling import own_layout
+
     try:
         if path.suffix.lower() in (".npy", ".npz"):
             image = np.asarray(own_layout(_array(path), layout, shape))

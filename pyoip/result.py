@@ -19,10 +19,11 @@ from .errors import DataError, InvalidArgument, PyoipError
 from .evolution import Evolution, draw_evolution, evolution
 from .figures import ContactSheet, contact_sheet, draw_contact_sheet, map_pictures
 from .fluctuations import Fluctuations
-from .folder import Document, checked, read_folder, write_folder
+from .folder import Document, read_folder, write_folder
 from .graph.scaling import to_layout
 from .pictures import window_of
-from .settings import Constraint, Settings
+from .saved import ADDED, PLAIN, Runs, arrays_of, fields_of
+from .settings import Settings
 from .summary import VERDICTS, ascent_line, ranges, settings_line, steps_of, times, verdict_table
 
 if TYPE_CHECKING:
@@ -30,56 +31,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["STOPS", "VERDICTS", "Result", "Runs", "load_result"]
-
-# Array -> (dtype, one letter per axis); equal letters are equal lengths.
-_LAYOUT = {
-    "maps": ("int64", "n"),
-    "images": ("float32", "nchw"),
-    "activations": ("float32", "n"),
-    "preactivations": ("float32", "n"),
-    "history": ("float32", "nt"),
-    "starts": ("float32", "nchw"),
-    "origins": ("float32", "nchw"),
-    "candidates": ("int64", "n"),
-    "kicks": ("int32", "n"),
-    "bounds": ("float64", "n"),
-    "real": ("float32", "n"),
-    "converged": ("bool", "n"),
-    "woke": ("int32", "n"),
-    "snapshot_steps": ("int64", "s"),
-    "snapshots": ("float32", "nschw"),
-}
-_RUNS_LAYOUT = {
-    "activations": ("float32", "nk"),
-    "steps": ("int32", "nk"),
-    "stops": ("uint8", "nk"),
-    "candidates": ("int64", "nk"),
-}
-_PLAIN = ("network", "sha256", "layer", "layer_name", "engine", "version")
-_ADDED = {"scaling": "pixels 0 to 1", "layout": "NCHW"}  # what the first version did not write
-
-
-@dataclass(frozen=True, eq=False)
-class Runs:
-    """Every ascent that was made: K per map, the best of which is the map's OIP.
-
-    Attributes
-    ----------
-    activations : ndarray of float32, (n, K)
-        Best activation of each ascent.
-    steps : ndarray of int32, (n, K)
-        Steps each ascent took.
-    stops : ndarray of uint8, (n, K)
-        Why it ended: index into `STOPS`.
-    candidates : ndarray of int64, (n, K)
-        Number in the pool of the start image it goes back to; -1: your own start image.
-        The first columns are the ascents from start images, the rest the kicks.
-    """
-
-    activations: Array
-    steps: Array
-    stops: Array
-    candidates: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +87,9 @@ class Result:
     layout : str
         Axes that the network itself takes, ``"NCHW"`` or ``"NHWC"``, of signals ``"NCW"`` or
         ``"NWC"``.
+    interrupted : bool
+        Ctrl-C ended the call: maps that were asked for may be missing, and of a silent one no proof
+        was tried.
     """
 
     network: str
@@ -164,8 +118,9 @@ class Result:
     engine: str
     timing: Mapping[str, float]
     version: str
-    scaling: str = _ADDED["scaling"]
-    layout: str = _ADDED["layout"]
+    scaling: str = ADDED["scaling"]
+    layout: str = ADDED["layout"]
+    interrupted: bool = False
 
     def __len__(self) -> int:
         """Count of maps."""
@@ -183,7 +138,14 @@ class Result:
     def __str__(self) -> str:
         """Verdict counts, activations, steps and time as a small table."""
         steps = steps_of(self.history)
-        table = verdict_table(self.maps, self.verdicts, self.activations, steps, self.bounds)
+        table = verdict_table(
+            self.maps,
+            self.verdicts,
+            self.activations,
+            steps,
+            self.bounds,
+            interrupted=self.interrupted,
+        )
         return "\n".join([self._headline(), *table, f"time: {times(self.timing)}"])
 
     def __repr__(self) -> str:
@@ -192,7 +154,9 @@ class Result:
 
     def _headline(self) -> str:
         name = f"{self.network}, layer {self.layer} ({self.layer_name})"
-        return f"{name}: {len(self)} {'map' if len(self) == 1 else 'maps'}, engine {self.engine}"
+        count = f"{len(self)} {'map' if len(self) == 1 else 'maps'}"
+        end = ", interrupted" if self.interrupted else ""
+        return f"{name}: {count}, engine {self.engine}{end}"
 
     def _title(self) -> str:
         return f"{self.network} · layer {self.layer} · {self.layer_name}"
@@ -290,10 +254,11 @@ class Result:
 
     def as_dict(self) -> Document:
         """Return all but the arrays of images as plain data, ready for JSON (NaN becomes None)."""
-        plain = {name: getattr(self, name) for name in (*_PLAIN, *_ADDED)}
+        plain = {name: getattr(self, name) for name in (*PLAIN, *ADDED)}
         fluctuations = None if self.fluctuations is None else asdict(self.fluctuations)
         return {
             **plain,
+            "interrupted": self.interrupted,
             "settings": asdict(self.settings),
             "fluctuations": fluctuations,
             "timing": dict(self.timing),
@@ -346,7 +311,7 @@ class Result:
         window = window_of(self.images)
         document = {**self.as_dict(), "contrast": {"black": window.low, "white": window.high}}
         pictures = self._pictures(starts=starts)
-        write_folder(directory, document, _arrays(self), pictures, overwrite=overwrite)
+        write_folder(directory, document, arrays_of(self), pictures, overwrite=overwrite)
 
     def _pictures(self, *, starts: bool) -> dict[str, Callable[[Path], None]]:
         pictures = map_pictures(self.images, self.maps)
@@ -383,47 +348,9 @@ def load_result(directory: str | os.PathLike[str]) -> Result:
     """
     document, arrays = read_folder(directory)
     try:
-        return _from_parts(document, arrays)
+        return Result(**fields_of(document, arrays))
     except (KeyError, TypeError, ValueError, AttributeError, PyoipError) as error:
         raise DataError(f"{Path(directory)}: damaged: {error!s} is missing or wrong") from error
-
-
-def _from_parts(document: Document, arrays: dict[str, Array]) -> Result:
-    sizes: dict[str, int] = {"n": len(document["maps"])}
-    own: dict[str, Any] = checked(arrays, _LAYOUT, sizes)
-    runs = checked(arrays, _RUNS_LAYOUT, sizes, prefix="runs_")
-    settings = dict(document["settings"])
-    settings["constraint"] = Constraint(**settings["constraint"])
-    settings["snapshots"] = tuple(settings["snapshots"])
-    verdicts = tuple(entry["verdict"] for entry in document["maps"])
-    if not set(verdicts) <= set(VERDICTS):
-        raise ValueError("verdict")
-    fluctuations = document["fluctuations"]
-    if fluctuations is not None:
-        tuples: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in fluctuations.items()
-        }
-        fluctuations = Fluctuations(**tuples)
-    return Result(
-        **{name: document[name] for name in _PLAIN},
-        scaling=str(document.get("scaling", _ADDED["scaling"])),
-        layout=str(document.get("layout", _ADDED["layout"])),
-        **own,
-        verdicts=verdicts,
-        runs=Runs(**runs),
-        settings=Settings(**settings),
-        fluctuations=fluctuations,
-        timing=dict(document["timing"]),
-    )
-
-
-def _arrays(result: Result) -> dict[str, Array]:
-    own = {k: np.asarray(getattr(result, k), dtype) for k, (dtype, _) in _LAYOUT.items()}
-    runs = {
-        f"runs_{k}": np.asarray(getattr(result.runs, k), dtype)
-        for k, (dtype, _) in _RUNS_LAYOUT.items()
-    }
-    return own | runs
 
 
 def _number(value: Any) -> Any:

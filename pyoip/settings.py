@@ -171,7 +171,7 @@ class Settings:
             tolerance=real("tolerance", self.tolerance, 0.0, 1.0),
             snapshots=self._checked_snapshots(),
         )
-        few = f"at most candidates={self.candidates}"
+        few = f"an integer in 1 … {self.candidates}, the candidates that they are chosen from"
         require(self.starts <= self.candidates, "starts", self.starts, few)
 
     def _checked_snapshots(self) -> tuple[int, ...]:

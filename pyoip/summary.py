@@ -54,7 +54,13 @@ def steps_of(history: Array) -> Array:
 
 
 def verdict_table(
-    maps: Array, verdicts: Sequence[str], activations: Array, steps: Array, bounds: Array
+    maps: Array,
+    verdicts: Sequence[str],
+    activations: Array,
+    steps: Array,
+    bounds: Array,
+    *,
+    interrupted: bool = False,
 ) -> list[str]:
     """Return one line per verdict: count, activations, steps, and which maps were not found.
 
@@ -65,6 +71,8 @@ def verdict_table(
     ----------
     maps, activations, steps, bounds : ndarray, (n,)
     verdicts : sequence of str
+    interrupted : bool
+        Ctrl-C came before any proof was tried (default False).
 
     Returns
     -------
@@ -80,6 +88,8 @@ def verdict_table(
         row = _ROW.format(verdict, at.size, values, _span(steps[at], "d"))
         if verdict == "found":
             lines.append(row.rstrip())
+        elif verdict == "silent" and interrupted:
+            lines += _hung(row, f"{ranges(maps[at])}: interrupted before a proof was tried")
         elif verdict in ("silent", "dead"):
             named = [f"{maps[i]} ({_bound(bounds[i])})" for i in at]
             lines += _hung(row, ", ".join(named))

@@ -14,10 +14,11 @@ import typer
 from typer.core import TyperGroup
 
 from . import options as o
-from .console import INTERRUPTED, fail
+from .console import INTERRUPTED, Command, fail
 from .errors import Interrupted, InvalidArgument
+from .files import check_place
 from .progress import ProgressLine, say
-from .settings import Settings, whole
+from .settings import Settings, require, whole
 
 if TYPE_CHECKING:
     from .surveys.run import Progress
@@ -35,17 +36,10 @@ class _RunByDefault(TyperGroup):
 
 
 def _check_meant(args: list[str], commands: list[str]) -> None:
-    """Refuse what is no model but nearly a command, or the file of a survey."""
+    """Refuse what is nearly a command."""
     near = difflib.get_close_matches(args[0], commands, n=1, cutoff=0.7)
     if near and not Path(args[0]).exists():
         fail(f"no command {args[0]!r}: did you mean 'pyoip survey {' '.join([*near, *args[1:]])}'?")
-    try:
-        with open(args[0], "rb") as file:
-            database = file.read(16).startswith(b"SQLite format 3")
-    except OSError:
-        return
-    if database:
-        fail(f"{args[0]} is no model: did you mean 'pyoip survey status {args[0]}'?")
 
 
 survey = typer.Typer(
@@ -58,10 +52,11 @@ survey = typer.Typer(
 
 
 @survey.command(
+    cls=Command,
     epilog="Examples:\n\n"
     "pyoip survey mnist --layer 2 --out layer2.db\n\n"
     "pyoip survey my.onnx -l conv5 --levels 0,0.5,1 --starts 10000 --out conv5.db\n\n"
-    "pyoip survey mnist -l 3 --sobol 256 --scheduler local:2 --out layer3.db"
+    "pyoip survey mnist -l 3 --sobol 256 --scheduler local:2 --out layer3.db",
 )
 def run(
     model: o.Model,
@@ -106,12 +101,16 @@ def run(
     target, numbers = network.select(layer, maps)
     widths = o.numbers("--scales", scales, float) or default_scales(network.input_shape)
     passes = o.numbers("--smoothings", smoothings, int)
+    twice = sorted({n for n in passes if passes.count(n) > 1})
+    require(not twice, "smoothings", smoothings, "numbers of which each is there once")
     weights = o.numbers("--levels", levels, float) or LEVELS
     if sobol is not None and levels is not None:
         raise InvalidArgument("--levels: belongs to the grid, but --sobol asks for a sequence")
     if sobol is not None:
-        whole("--sobol", sobol, 1, MOST_MIXES)
+        whole("sobol", sobol, 1, MOST_MIXES)
+    whole("starts", starts, 1)
     path = out or Path(f"survey_{o.file_name(network.name)}_layer{target.number}.db")
+    check_place(path)
     mixes = grid(widths, weights, passes) if sobol is None else sample(sobol, widths, passes)
     with ProgressLine(f"{network.name}, layer {target.number}", silent=quiet) as line:
         try:
@@ -152,39 +151,36 @@ def _note(at: Progress) -> str:
     return f"{rate}{at.silent} maps silent"
 
 
-@survey.command(epilog="Example:  pyoip survey status layer2.db")
+@survey.command(cls=Command, epilog="Example:  pyoip survey status layer2.db")
 def status(file: o.SurveyFile, json: o.Json = False) -> None:
     """Tell where a survey stands, also while it runs."""
-    from .surveys import load_survey
     from .surveys.report import status as lines
 
-    found = load_survey(file)
+    found = o.survey_from(file)
     print(dumps(found.as_dict(), indent=1) if json else "\n".join(lines(found)))
 
 
-@survey.command(epilog="Example:  pyoip survey report layer2.db --out report")
+@survey.command(cls=Command, epilog="Example:  pyoip survey report layer2.db --out report")
 def report(file: o.SurveyFile, out: o.ReportFolder = None, quiet: o.Quiet = False) -> None:
     """Write what a survey found: its figures, a table and a text in a folder."""
-    from .surveys import load_survey
     from .surveys.report import write_report
 
-    found = load_survey(file)
+    found = o.survey_from(file)
     folder = out or file.with_name(f"{file.stem}_report")
     paths = write_report(found, folder)
     if not quiet:
         print(f"{found}\nreport: {', '.join(path.name for path in paths)} in {folder}")
 
 
-@survey.command(epilog="Example:  pyoip survey show layer2.db 17")
+@survey.command(cls=Command, epilog="Example:  pyoip survey show layer2.db 17")
 def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Json = False) -> None:
     """Tell what was found of one map, and draw its several OIPs (with --out)."""
-    from .surveys import load_survey
     from .surveys.report import about_map, as_picture, write_map
 
-    found = load_survey(file)
+    found = o.survey_from(file)
     found.column(map)
     if out is not None:
-        as_picture(out)
+        check_place(as_picture(out))
     if json:
         print(dumps(found.map_as_dict(map), indent=1))
     else:
@@ -194,12 +190,19 @@ def show(file: o.SurveyFile, map: o.MapNumber, out: o.Picture = None, json: o.Js
         print(f"picture: {picture}")
 
 
-@survey.command(epilog="Example:  pyoip survey export layer2.db layer2.parquet")
-def export(file: o.SurveyFile, table: o.ExportFile, quiet: o.Quiet = False) -> None:
+@survey.command(cls=Command, epilog="Example:  pyoip survey export layer2.db --out layer2.parquet")
+def export(
+    file: o.SurveyFile,
+    table: o.ExportFile = None,
+    out: o.ExportOut = None,
+    quiet: o.Quiet = False,
+) -> None:
     """Write a row per map and mix as CSV or Parquet (with images), or arrays for NumPy."""
-    from .surveys import load_survey
     from .surveys.export import write_table
 
-    rows = write_table(load_survey(file), table)
+    if table is not None and out is not None:
+        raise InvalidArgument(f"--out {out}: names a second file beside {table}; leave out one")
+    path = table or out or file.with_suffix(".csv")
+    rows = write_table(o.survey_from(file), path)
     if not quiet:
-        print(f"{table}: {rows} rows")
+        print(f"{path}: {rows} rows")

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from .data import Bytes, load_dataset
-from .errors import EngineUnavailable, InvalidArgument
+from .errors import DataError, EngineUnavailable
 from .export import Maxima, facts, map_maxima, write_onnx
-from .files import replacing
+from .files import check_place, replacing
 from .training import Epoch, Training, TrainSettings
 
 REQUIRED = ("torch", "onnxscript", "onnxruntime")
@@ -143,6 +143,8 @@ def train(
     """
     path = _writable(Path(out if out is not None else f"{dataset}.onnx"))
     saved = _writable(Path(checkpoint if checkpoint is not None else f"{path}.checkpoint"))
+    if resume and not saved.is_file():  # told before any data are fetched
+        raise DataError(f"{saved}: no such checkpoint: start without resume=True")
     _require_libraries()
     import torch
 
@@ -168,8 +170,7 @@ def train(
 
 
 def _writable(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise InvalidArgument(f"{path}: folder {path.parent} does not exist: create it first")
+    check_place(path)
     return path
 
 

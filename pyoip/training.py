@@ -268,7 +268,7 @@ class Training:
             saved, asked = state["settings"].get(field.name), getattr(self.settings, field.name)
             if saved != asked:
                 raise DataError(
-                    f"{path}: was made with {field.name} {saved!r}, not {asked!r}: a resumed"
+                    f"{path}: was made with {field.name}={saved!r}, not {asked!r}: a resumed"
                     " training needs the same settings"
                 )
         self.network.load_state_dict(state["network"])
@@ -316,7 +316,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     if not path.is_file():
-        raise DataError(f"{path}: no such checkpoint: start without resume")
+        raise DataError(f"{path}: no such checkpoint: start without resume=True")
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
         if not state.keys() >= {"settings", "epochs", "network", "optimiser", "generator"}:

@@ -264,7 +264,7 @@ def test_activations_are_the_networks() -> None:
         ({"steps": 0}, r"steps=0: must be an integer in 1"),
         ({"step_size": 0}, r"step_size=0: must be a number in \(0"),
         ({"momentum": 1.0}, r"momentum=1.0: must be a number in \[0, 0.999\]"),
-        ({"starts": 5, "candidates": 4}, r"starts=5: must be at most candidates=4"),
+        ({"starts": 5, "candidates": 4}, r"starts=5: must be an integer in 1 … 4, the cand"),
         ({"snapshots": (3, 2)}, r"snapshots=\(3, 2\): must be strictly increasing"),
         ({"snapshots": (999,), "steps": 10}, r"snapshots=999: must be an integer in 0 … 10"),
         ({"seed": -1}, r"seed=-1: must be an integer in 0"),
@@ -305,10 +305,12 @@ def test_interrupt_keeps_the_finished_maps(monkeypatch: pytest.MonkeyPatch) -> N
         pyoip.ascend("mnist", 2, progress=stop_later, **settings)
     kept = caught.value.result
     assert len(kept) in (2, 4)
+    assert kept.interrupted
     assert kept.maps.tolist() == list(range(len(kept)))
     assert all(done == total - 10 * left for done, total, left in seen)
     alone = pyoip.ascend("mnist", 2, maps=[1], **settings)
     assert alone.images[0].tobytes() == kept.images[1].tobytes()
+    assert not alone.interrupted
 
 
 def test_other_errors_of_the_progress_callable_pass_through() -> None:

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import onnx
@@ -22,8 +24,8 @@ import pyoip.ascent
 from pyoip import load_result
 from pyoip import progress as progress_module
 from pyoip.cli import app
-from pyoip.console import explain
-from pyoip.errors import DataError, Interrupted
+from pyoip.console import as_typed, explain
+from pyoip.errors import DataError, Interrupted, InvalidArgument, ModelError
 from pyoip.fluctuations import Fluctuations
 from pyoip.options import start_from
 from pyoip.progress import ProgressLine, one_line
@@ -216,7 +218,7 @@ def test_every_option_reaches_the_ascent(model, monkeypatch):
     }  # fmt: skip
     text = [str(word) for pair in options.items() for word in pair]
     text += ["--constraint", "clip", "--low", "-1", "--high", "2.5", "--snapshots", "1,2,7"]
-    text += ["--scales", "1,3", "--weights", "0.5,2", "--smoothing", "1", "--start", "own.npy"]
+    text += ["--scales", "1,3", "--weights", "0.5,2", "--smoothing", "1"]
     assert error_of("ascend", model, "-l", "conv2:1-2", *text) == "seen"
     for option, value in options.items():
         assert seen[option[2:].replace("-", "_")] == value
@@ -225,7 +227,11 @@ def test_every_option_reaches_the_ascent(model, monkeypatch):
     assert (box.kind, box.low, box.high) == ("clip", -1.0, 2.5)
     assert seen["snapshots"] == (1, 2, 7)
     assert seen["fluctuations"] == Fluctuations((1.0, 3.0), (0.5, 2.0), 1)
+    assert error_of("ascend", model, "--start", "own.npy") == "seen"
     assert seen["start"].tolist() == np.ones((1, 9, 9)).tolist()
+    assert error_of("ascend", model, "--start", "own.npy", "--scales", "1") == (
+        "--start: stands in for drawn images; leave out --scales, --weights and --smoothing"
+    )
 
 
 def test_defaults_are_those_of_the_settings(model, monkeypatch):
@@ -312,11 +318,26 @@ def test_words_where_a_number_belongs():
     line = error_of("ascend", "mnist", "--steps", "many")
     assert line.startswith("invalid value for '--steps': ")
     assert line.endswith(" ('pyoip ascend --help' lists the options)")
+    assert error_of("ascend", "mnist", "--steps") == (
+        "option '--steps' requires an argument ('pyoip ascend --help' lists the options)"
+    )
+
+
+def test_places_where_no_file_can_be(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("pyoip.train.load_dataset", lambda *_: pytest.fail("fetched data"))
+    for command in (("train",), ("export-step", model), ("survey", model)):
+        assert error_of(*command, "--out", str(tmp_path)) == (
+            f"{tmp_path}: is a folder; must be a file"
+        )
+        assert error_of(*command, "--out", "no/x") == "no/x: there is no folder no; make it first"
+    assert error_of("train", "--resume") == (
+        "mnist.onnx.checkpoint: no such checkpoint: start without --resume"
+    )
 
 
 def test_an_unknown_layer_or_map(model):
     assert error_of("ascend", model, "--layer", "conv9") == (
-        "layer 'conv9': not a layer of this network; valid are 1 conv1, 2 conv2"
+        "--layer conv9: not a layer of this network; valid are 1 conv1, 2 conv2"
     )
     assert error_of("ascend", model, "--maps", "2-4") == "map 4: conv1 has the maps 0..3"
 
@@ -329,10 +350,72 @@ def test_models_that_are_none(command, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["text.onnx"]
 
 
+def test_files_of_another_kind_are_called_by_their_name(model, tmp_path):
+    survey = ("--starts", "3", "--ascents", "1", "--article", "0", "--steps", "1", "--scales", "1")
+    run("survey", model, "-m", "1", "--out", "s.db", *survey)
+    run("survey", "report", "s.db", "--out", "report")
+    run("ascend", model, "-m", "1", "--out", "oips", *QUICK)
+    np.save("a.npy", np.ones((9, 9)))
+    (tmp_path / "text").write_text("hello")
+    resumed = "saved result; 'pyoip ascend MODEL --start oips' goes on from it"
+    is_survey = "a survey's file; 'pyoip survey status s.db' tells of it"
+    told = {
+        "s.db": is_survey,
+        "oips": f"a {resumed}",
+        "oips/result.json": f"part of a {resumed}",
+        "oips/oips.npz": f"part of a {resumed}",
+        "oips/map_001.png": (
+            "a picture; 'pyoip ascend MODEL --start oips/map_001.png' begins with it"
+        ),
+        "a.npy": "an array; 'pyoip ascend MODEL --start a.npy' begins with the images in it",
+        "report": f"the report of a survey, to be read in {os.path.join('report', 'report.txt')}",
+    }
+    run("export-step", model, "--out", "step.onnx")
+    told["step.onnx"] = "an exported ascent step, for runtimes; give the model it was made of"
+    run("export-web", model, "page")
+    told["page"] = "a page; 'python -m http.server --directory page' shows it"
+    for name, what in told.items():
+        for command in ("layers", "ascend", "check", "export-step"):
+            assert error_of(command, name) == f"{name}: is no model but {what}"
+        if name != "s.db":
+            assert error_of("survey", "status", name) == f"{name}: is no survey but {what}"
+    for command in ("status", "report", "export"):
+        words = ["t.csv"] if command == "export" else []
+        assert error_of("survey", command, model, *words) == (
+            f"{model}: is no survey but a model; 'pyoip layers {model}' lists its layers"
+        )
+    assert error_of("ascend", model, "--start", "s.db") == (
+        f"s.db: is no start image but {is_survey}"
+    )
+    assert error_of("s.db") == f"no command 's.db': it is {is_survey}"
+    assert error_of("layers", "text").startswith("text: not an ONNX model")
+
+
+def test_a_database_of_another_program_is_no_survey(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.execute("CREATE TABLE t (x)")
+    assert error_of("layers", "other.db") == (
+        "other.db: is no model but a database, and no survey that this pyoip reads"
+    )
+    assert error_of("survey", "status", "other.db") == "other.db: a database, but no survey"
+
+
 def test_values_out_of_range_name_the_option(model):
-    assert error_of("ascend", model, "--steps", "0").startswith("steps=0: must be ")
-    assert error_of("ascend", model, "--constraint", "clp").startswith("constraint='clp': must be ")
-    assert error_of("ascend", model, "--engine", "abacus").startswith("engine='abacus': ")
+    assert error_of("ascend", model, "--steps", "0").startswith("--steps 0: must be ")
+    assert error_of("ascend", model, "--constraint", "clp").startswith("--constraint clp: must be ")
+    assert error_of("ascend", model, "--engine", "abacus").startswith("--engine abacus: ")
+    assert error_of("check", model, "--engines", "cpu,abacus").startswith("--engines abacus: ")
+    assert error_of("check", model, "--layers", "7").startswith("layer 7: not a layer ")
+    assert error_of("ascend", model, "-l", "2:1", "-m", "2") == (
+        "--layer 2:1 names maps; --maps 2 must be left out"
+    )
+    assert error_of("ascend", model, "--scales", "1,.5") == (
+        "--scales 0.5: must be a number in [1, 1e+06]"
+    )
+    assert error_of("ascend", model, "--constraint", "clip", "--low", "2") == (
+        "--low 2: must be below --high 1"
+    )
+    assert error_of("train", "--batch-size", "0").startswith("--batch-size 0: must be ")
     assert error_of("ascend", model, "--low", "0.1") == (
         "--low: is the box of '--constraint clip', but the constraint is 'standardize'"
     )
@@ -360,7 +443,7 @@ def test_another_layers_result_needs_overwrite(model):
     run("ascend", model, "--out", "oips", *QUICK)
     assert error_of("ascend", model, "-l", "2", "--out", "oips", *QUICK) == (
         "oips: holds the result of tiny, layer 1: choose another folder, or allow it to be "
-        "replaced (overwrite=True, --overwrite)"
+        "replaced (--overwrite)"
     )
     assert run("ascend", model, "-l", "2", "--out", "oips", "--overwrite", *QUICK).exit_code == 0
     assert load_result("oips").layer == 2
@@ -549,6 +632,35 @@ def test_a_terminal_without_utf8_still_gets_its_text(model):
     done = process("--help", env=environment)
     assert done.returncode == 0, done.stderr
     assert "ascend" in done.stdout
+
+
+TYPED = {"input_shape": "--input-shape", "overwrite": "--overwrite", "steps": "--steps"}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InvalidArgument("steps=2.50: must be whole"), "--steps 2.5: must be whole"),
+        (InvalidArgument("steps (1, 2): must rise"), "--steps 1,2: must rise"),
+        (InvalidArgument("steps: hold NaN"), "--steps: hold NaN"),
+        (InvalidArgument("steps='a b': no number"), "--steps 'a b': no number"),
+        (InvalidArgument("many steps=1, my_steps=2"), "many --steps 1, my_steps=2"),
+        (InvalidArgument("step=1: one of them"), "--steps 1: one of them"),
+        (InvalidArgument("step 1: one of them"), None),
+        (InvalidArgument("starts=1: no option of this command"), None),
+        (
+            ModelError("x.onnx: open; pass input_shape=(C, H)"),
+            "x.onnx: open; pass --input-shape C,H",
+        ),
+        (DataError("d: replace it (overwrite=True)"), "d: replace it (--overwrite)"),
+        (DataError("steps=1.npy: no such file"), None),
+        (DataError("steps: a folder"), None),
+        (DataError("a/steps=1.npy: no such file"), None),
+    ],
+)
+def test_errors_name_options_as_they_are_typed(error, line):
+    assert as_typed(error, TYPED) == (line or str(error))
+    assert as_typed(error, {}) == str(error)
 
 
 @pytest.mark.parametrize(

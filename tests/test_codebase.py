@@ -22,10 +22,11 @@ PACKAGE = ROOT / "pyoip"
 # The way of the data: a room imports only from rooms before it. Packages count as one room.
 ROOMS = tuple(
     """
-    errors files progress settings activation graph network stack gradient _cpu fluctuations
-    reference bounds engines canvas pictures figures evolution summary parity folder result starts
-    climb ascent surveys web data export training train console options survey_cli cli __main__
-    """.split()  # noqa: SIM905 - a list of 30 short words reads best as words
+    errors files progress settings activation graph layers network stack gradient _cpu
+    fluctuations reference bounds engines canvas pictures figures evolution summary parity folder
+    saved result starts climb ascent surveys web data export training train kinds console options
+    export_cli survey_cli cli __main__
+    """.split()  # noqa: SIM905 - a list of 40 short words reads best as words
 )
 HEAVY = {"onnx", "onnxruntime", "matplotlib", "torch", "pooch", "typer", "rich", "PIL"}
 

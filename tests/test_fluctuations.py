@@ -156,7 +156,7 @@ def test_coarse_scales_are_smooth() -> None:
         (lambda: start_images(1, constraint="box"), r"constraint='box': must be one of"),
         (
             lambda: start_images(1, fluctuations=Fluctuations((60.0,), (1.0,))),
-            r"scales=\(60.0,\): must be with a weighty scale",
+            r"scales=\(60.0,\): one that has a weight must be in 1 … 18.6, to put two cells",
         ),
     ],
 )

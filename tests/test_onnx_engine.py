@@ -269,7 +269,7 @@ def test_exported_step_keeps_the_order_of_axes(layout: str | None, tmp_path: Pat
         ({"update": 3}, "update=3: must be True or False"),
         ({"constraint": "box"}, "constraint='box': must be one of"),
         ({"layer": 9}, "layer 9"),
-        ({"path": "missing/step.onnx"}, "its folder 'missing' does not exist"),
+        ({"path": "missing/step.onnx"}, "step.onnx: there is no folder missing; make it first"),
     ],
 )
 def test_wrong_arguments_of_export_step(

@@ -310,7 +310,7 @@ def test_another_layers_result_is_replaced_only_when_told_to(saved):
         other.save(saved)
     assert str(caught.value) == (
         f"{saved}: holds the result of tiny, layer 2: choose another folder, or allow it to be "
-        "replaced (overwrite=True, --overwrite)"
+        "replaced (overwrite=True)"
     )
     assert len(load_result(saved)) == 5
     other.save(saved, overwrite=True)
@@ -432,6 +432,21 @@ def test_the_summary_counts_verdicts_and_accounts_for_every_map_not_found(result
         "dead           1   -                   4             7 (bound -1e-300)",
         "time: 1.35 s (candidates 0.10, ascents 1.25)",
     ]
+
+
+def test_an_interrupted_result_claims_no_proof(tmp_path):
+    halted = make_result(interrupted=True, bounds=np.full(5, np.nan))
+    lines = str(halted).splitlines()
+    assert lines[0] == "tiny, layer 2 (conv2): 5 maps, engine cpu, interrupted"
+    assert lines[5].endswith(" 6: interrupted before a proof was tried")
+    halted.save(tmp_path / "halted")
+    again = load_result(tmp_path / "halted")
+    assert str(again) == str(halted)
+    document = tmp_path / "halted" / "result.json"
+    older = json.loads(document.read_text())
+    assert older.pop("interrupted") is True
+    document.write_text(json.dumps(older))  # as earlier versions wrote it
+    assert load_result(tmp_path / "halted").interrupted is False
 
 
 def test_long_lists_of_maps_wrap_without_parting_a_map_from_its_bound():

@@ -546,7 +546,7 @@ def test_the_command_line(path: str, tmp_path) -> None:
     [
         ((2, 3, 60), r"input_shape=\(2, 3, 60\): the height must be 1 for this network"),
         ((3, 60), r"input_shape=\(3, 60\): the number of channels of 'x' is fixed to 2"),
-        ((60,), r"input_shape='\(60,\)'; must be three numbers \(C, H, W\), or \(C, L\)"),
+        ((60,), r"input_shape=\(60,\): must be three numbers \(C, H, W\), or \(C, L\)"),
     ],
 )
 def test_wrong_shapes_of_signals(path: str, given: Any, message: str) -> None:

@@ -120,6 +120,13 @@ def test_export_writes_tables(file: Path, tmp_path: Path) -> None:
         path = tmp_path / f"table.{ending}"
         assert _run("export", file, path) == (0, f"{path}: 48 rows\n")
         assert path.stat().st_size > 1000
+        named = tmp_path / f"named.{ending}"
+        assert _run("export", file, "--out", named) == (0, f"{named}: 48 rows\n")
+        assert named.stat().st_size == path.stat().st_size
+    beside = tmp_path / "beside.db"
+    beside.write_bytes(file.read_bytes())
+    assert _run("export", beside) == (0, f"{tmp_path / 'beside.csv'}: 48 rows\n")
+    assert (tmp_path / "beside.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -128,18 +135,42 @@ def test_export_writes_tables(file: Path, tmp_path: Path) -> None:
         (("status", "missing.db"), "missing.db: no such file; 'pyoip survey MODEL --out"),
         (("show", "FILE", "7"), "map 7: must be a map of this survey, which has 20-27"),
         (("export", "FILE", "t.xlsx"), "t.xlsx: must end in .csv, .parquet, .npz"),
+        (
+            ("export", "FILE", "a.csv", "--out", "b.csv"),
+            "--out b.csv: names a second file beside a",
+        ),
+        (("mnist", "--out", "nowhere/x.db"), "nowhere/x.db: there is no folder nowhere; make it"),
+        (("show", "FILE", "22", "--out", "nowhere/x.png"), "nowhere/x.png: there is no folder no"),
+        (("mnist", "--scales", "40"), "--scales 40: one that has a weight must be in 1 … 18.6, to"),
+        (
+            ("mnist", "--smoothings", "1,0,1"),
+            "--smoothings 1,0,1: must be numbers of which each is",
+        ),
+        (
+            ("report", "FILE", "--out", "FILE"),
+            "is a file, and a report is a folder: choose another",
+        ),
         (("show", "FILE", "22", "--out", "x.jpg"), "x.jpg: must end in .png"),
         (("mnist", "--levels", "a"), "--levels 'a': must be numbers with commas between"),
         (("mnist", "--smoothings", "0.5"), "--smoothings '0.5': must be whole numbers"),
         (("mnist", "--low", "0"), "--low: is the box of '--constraint clip'"),
         (("no.onnx",), "no.onnx"),
         (("staus", "FILE"), "no command 'staus': did you mean 'pyoip survey status "),
-        (("FILE",), "is no model: did you mean 'pyoip survey status "),
-        (("mnist", "--sobol", "-1"), "--sobol=-1: must be an integer in 1"),
+        (("FILE",), "is no model but a survey's file; 'pyoip survey status "),
+        (("run", "FILE"), "is no model but a survey's file; 'pyoip survey status "),
+        (("report", "mnist"), "mnist: is no survey but a network that ships with pyoip; 'pyoip "),
+        (("mnist", "--sobol", "-1"), "--sobol -1: must be an integer in 1"),
         (("mnist", "--sobol", "4", "--levels", "0,1"), "--levels: belongs to the grid"),
         (("mnist", "--scales", "1,2,3,4,5,6,7,8,9", "--levels", "0,.2,.4,.6,.8,1"), "65536 mixes"),
         (("export", "FILE", "nowhere/t.csv"), "nowhere/t.csv: there is no folder nowhere"),
-        (("mnist", "--seed", "1", "--out", "FILE", "-l", "3", "-m", "20-27", *SMALL), "seed=0"),
+        (
+            ("mnist", "--seed", "1", "--out", "FILE", "-l", "3", "-m", "20-27", *SMALL),
+            "--seed 0, not 1",
+        ),
+        (
+            ("mnist", "--starts", "2147483648"),
+            "--starts 2147483648: must be an integer in 1 … 2147",
+        ),
     ],
 )
 def test_slips_are_told_in_a_line(file: Path, words: tuple[str, ...], message: str) -> None:

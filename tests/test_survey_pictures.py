@@ -17,7 +17,7 @@ from PIL import Image
 
 import pyoip
 from pyoip.canvas import contrast_window, to_pixels
-from pyoip.surveys.findings import Starter, Survey
+from pyoip.surveys.findings import Survey
 from pyoip.surveys.load import load_survey
 from pyoip.surveys.pictures import (
     coverage,
@@ -43,6 +43,8 @@ from pyoip.surveys.pictures.waking import (
     hardest_first,
 )
 from pyoip.surveys.plan import Plan, shares
+from pyoip.surveys.report import about_map, summary
+from pyoip.surveys.starters import Starter
 
 MIXES = pyoip.grid(scales=(1, 4), smoothings=(0, 1))
 
@@ -299,6 +301,32 @@ def test_the_article_has_a_dot_for_each_start_image(deep):
     assert left < sheet.article_x[0] < sheet.article_x[-1] < right
 
 
+def test_maps_that_wake_in_ascents_alone_are_told(deep):
+    """Nothing that was scored activates map 12, but an ascent does."""
+    found = handmade([[0.5, 0.5, 0.0]] * 6, [[1.0, 1.0, 0.0]] * 5 + [[1.0, 1.0, 0.1]])
+    found.__dict__["cover"] = (Starter(0, 3, (10, 11), 2),)
+    assert found.woken == (12,)
+    sheet = coverage(found)
+    assert (sheet.found, sheet.covered) == (3, (0, 2))
+    words = [label.text for label in sheet.labels[1]]
+    at = words.index("3 activated by the whole survey, all that can be")
+    assert words[at + 1] == "1 of these in ascents alone"
+    assert "No start image activates 1 of the maps that the survey does" in " ".join(
+        sheet.head.rule
+    )
+    assert "maps that wake in ascents alone: 12" in summary(found)
+    check_that_it_can_be_read(draw_coverage(sheet))
+    assert deep.woken == ()
+    assert "No start image activates" not in " ".join(coverage(deep).head.rule)
+
+
+def test_what_is_scored_but_not_climbed_for_yet_counts_as_activated(deep, tmp_path):
+    found = cut(deep, tmp_path / "cut", 0, scored=1)
+    assert not np.isfinite(found.activations).any()
+    sheet = coverage(found)
+    assert sheet.found == sheet.covered[-1] > 0
+
+
 def test_the_ceiling_leaves_out_the_dead(deep):
     sheet = coverage(deep)
     assert (sheet.total, sheet.dead, sheet.found) == (6, 1, 5)
@@ -333,7 +361,7 @@ def test_a_survey_without_the_article_and_without_a_set():
 def test_a_long_curve_can_be_read():
     found = many(512)
     new = [200, 90, 60, 40, 25, 15, 10, 8, 6, 5, 4, 3, 3, 2, 2, *[1] * 13]
-    found.__dict__["cover"] = tuple(Starter(i, i, (1,), n) for i, n in enumerate(new))
+    found.__dict__["cover"] = tuple(Starter(i, i, (10,), n) for i, n in enumerate(new))
     way = np.linspace(0, 1, 512) - np.linspace(0.4, 0.6, 16)[:, None]
     sheet = coverage(replace_article(found, way))
     assert sheet.covered[-1] == sum(new)
@@ -459,12 +487,15 @@ def test_more_maps_than_a_page_holds_go_on_further_pages(small, tmp_path, monkey
         assert image.size == gallery(small, [4, 5]).size
 
 
-def cut(found: Survey, path: Path, mixes: int) -> Survey:
-    """The same survey before the end: of so many mixes, and of one start image of the article."""
+def cut(found: Survey, path: Path, mixes: int, scored: int | None = None) -> Survey:
+    """The same survey before the end: of so many mixes, and of one start image of the article.
+
+    The start images of `scored` mixes, by default of as many, are scored.
+    """
     shutil.copy(found.path, path)
     database = sqlite3.connect(path, isolation_level=None)
-    for table in ("scores", "oips"):
-        database.execute(f"DELETE FROM {table} WHERE mix >= ?", (mixes,))
+    for table, kept in (("scores", mixes if scored is None else scored), ("oips", mixes)):
+        database.execute(f"DELETE FROM {table} WHERE mix >= ?", (kept,))
     database.execute("DELETE FROM article WHERE start > 0")
     database.execute("DELETE FROM tasks WHERE mix >= ? OR (mix < 0 AND first > 0)", (mixes,))
     database.close()
@@ -483,9 +514,33 @@ def test_a_survey_that_is_not_complete(small, mixes, tmp_path):
     assert words in " ".join(sheet.head.subtitle)
     texts = {text.get_text() for text in draw_coverage(coverage(found)).findobj(Text)}
     assert "1 of 2 start images yet" in texts
+    assert any(" activated by the survey so far" in text for text in texts)
+    planned = f"the {mixes * 20} start images that are scored so far (to be 6 × 20 start images)"
+    assert planned in " ".join(coverage(found).head.rule)
+    if mixes:
+        assert planned in " ".join(starters(found).head.rule)
     assert (set(sheet.verdicts) == {"missing"}) is (mixes == 0)
     assert all(bool(row.portraits) is (mixes > 0) for row in gallery(found).rows)
     assert np.isnan(sheet.waking[:, [2, 4]]).all()  # those that were smoothed come last
+
+
+def test_words_of_a_survey_that_is_not_complete(small, tmp_path):
+    found = cut(small, tmp_path / "cut", 2)
+    lines = summary(found)
+    assert any(line.startswith("maps so far: ") for line in lines)
+    nothing = summary(cut(small, tmp_path / "nothing", 0))
+    assert "not climbed for yet: 0-5" in nothing
+    assert not any(line.startswith("silent") for line in nothing)
+    assert not any(line.startswith("maps: ") for line in lines)
+    way = next(line for line in lines if line.startswith("the article's way"))
+    assert way.endswith("; 1 more to come")
+    text = about_map(found, 0)
+    assert text[1] == "so far: 5 of 14 pieces are stored"
+    assert "of the start images so far activate it" in text[2]
+    whole = "\n".join([*summary(small), *about_map(small, 0)])
+    assert "so far" not in whole
+    assert "to come" not in whole
+    assert "of all start images activate it" in whole
 
 
 def test_colours_other_shapes_and_a_single_map(tmp_path):

@@ -251,7 +251,7 @@ def test_bad_arguments_are_refused(changed: dict[str, Any], message: str, tmp_pa
 def test_small_images_get_the_scales_that_fit_them() -> None:
     assert plan_module.default_scales((1, 8, 8)) == (1, 2, 4)
     assert len(plan_module.as_mixes(None, (1, 8, 8))) == 28
-    with pytest.raises(InvalidArgument, match="a weighty scale that puts two cells or more"):
+    with pytest.raises(InvalidArgument, match="one that has a weight must be in 1 … "):
         plan_module.as_mixes(Fluctuations((9,), (1,)), (1, 8, 8))
 
 

@@ -9,8 +9,7 @@ from typing import Any, get_args
 
 import onnx
 
-from ..errors import InvalidArgument
-from ..files import replacing
+from ..files import check_place, replacing
 from ..network import load
 from ..settings import Constraint, Objective, as_constraint, require
 from .step import Place, locate, step_model
@@ -97,8 +96,7 @@ def export_step(
     onnx.helper.set_model_props(derived, _facts(place, objective, rule if update else None))
     onnx.checker.check_model(derived, full_check=True)
     file = Path(path)
-    if not file.parent.is_dir():
-        raise InvalidArgument(f"path={str(path)!r}: its folder {str(file.parent)!r} does not exist")
+    check_place(file)
     with replacing(file) as temporary:
         temporary.write_bytes(derived.SerializeToString(deterministic=True))
     return derived

@@ -10,74 +10,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from . import spatial
+from .case import Case, Unknown
 from .einsum import result_shape
 from .node import Node, NodeError, Shape
 from .ops import BROADCAST, REDUCED, SAME_SHAPE
-from .window import pool_slide, transposed
-
-
-@dataclass(frozen=True)
-class Case:
-    """One node with what is known of its inputs."""
-
-    node: Node
-    shapes: Sequence[Shape]
-    constants: Mapping[str, np.ndarray[Any, Any]]
-
-    @property
-    def shape(self) -> Shape:
-        """Return the shape of the first input."""
-        return self.shapes[0]
-
-    def get(self, name: str, default: Any) -> Any:
-        """Return an attribute."""
-        return self.node.attributes.get(name, default)
-
-    def has_input(self, index: int) -> bool:
-        """Tell whether an optional input is there."""
-        return len(self.node.inputs) > index and self.node.inputs[index] != ""
-
-    def numbers(self, name: str, index: int) -> list[int]:
-        """Return whole numbers that are an attribute or, in later versions, an input.
-
-        Raises
-        ------
-        Unknown
-            The input is computed from the image.
-        """
-        if not self.has_input(index):
-            values = self.get(name, [])
-            return list(values) if isinstance(values, list) else [values]
-        array = self.constants.get(self.node.inputs[index])
-        if array is None:
-            raise Unknown
-        return [int(value) for value in array.ravel()[:_LONGEST]]
-
-    def axis(self, value: int, rank: int) -> int:
-        """Return an axis counted from the front."""
-        if not -rank <= value < rank:
-            raise NodeError(f"axis {value}; must be {-rank}..{rank - 1}")
-        return value % rank
-
-    def axes(self, values: Sequence[int], rank: int) -> list[int]:
-        """Return different axes counted from the front."""
-        found = [self.axis(value, rank) for value in values]
-        if len(set(found)) < len(found):
-            raise NodeError(f"axes {list(values)}; each must be named once")
-        return found
-
-
-class Unknown(Exception):
-    """The shape depends on values that are not constant."""
-
-
-_LONGEST = 4096
-"""Longest list of numbers that a shape can depend on."""
 
 
 def result_shapes(node: Node, shapes: Sequence[Shape], constants: Mapping[str, Any]) -> list[Shape]:
@@ -286,12 +225,6 @@ def _indexed(case: Case) -> list[Shape]:
     return [case.shapes[1]]
 
 
-def _sampled(case: Case) -> list[Shape]:
-    if len(case.shapes[1]) != len(case.shape):
-        raise NodeError(f"a grid of shape {list(case.shapes[1])} for shape {list(case.shape)}")
-    return [(*case.shape[:2], *case.shapes[1][1:-1])]
-
-
 def _reduce(case: Case) -> list[Shape]:
     rank = len(case.shape)
     axes = case.axes(case.numbers("axes", 1), rank)
@@ -301,73 +234,6 @@ def _reduce(case: Case) -> list[Shape]:
     if case.get("keepdims", 1):
         return [tuple(1 if axis in axes else size for axis, size in sizes)]
     return [tuple(size for axis, size in sizes if axis not in axes)]
-
-
-def _pool_all(case: Case) -> list[Shape]:
-    return [case.shape[:2] + (1,) * (len(case.shape) - 2)]
-
-
-def _pool(case: Case) -> list[Shape]:
-    slide = pool_slide(case.node.attributes, case.shape)
-    return [(*case.shape[:2], *slide.output(case.shape[2:]))]
-
-
-def _conv_transpose(case: Case) -> list[Shape]:
-    slide, extra, shape = transposed(case.node.attributes, case.shape, case.shapes[1])
-    grown = list(extra) != list(case.get("output_padding", None) or [0] * len(extra))
-    if grown and case.get("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER"):
-        raise Unknown  # runtimes do not agree on its size
-    if any(more >= step for more, step in zip(extra, slide.stride, strict=True)):
-        raise Unknown  # nor compute this
-    return [shape]
-
-
-def _depth_to_space(case: Case) -> list[Shape]:
-    block = case.get("blocksize", 0)
-    up = case.node.op == "DepthToSpace"
-    if len(case.shape) != 4 or block < 1:
-        raise NodeError(f"blocksize {block} for an input of shape {list(case.shape)}")
-    batch, channels, height, width = case.shape
-    if (channels % block**2) if up else (height % block or width % block):
-        raise NodeError(f"blocksize {block} does not divide shape {list(case.shape)}")
-    if up:
-        return [(batch, channels // block**2, height * block, width * block)]
-    return [(batch, channels * block**2, height // block, width // block)]
-
-
-def _resize(case: Case) -> list[Shape]:
-    late = case.node.op == "Resize" and case.node.opset >= 11
-    rank = len(case.shape)
-    axes = case.axes(case.get("axes", None) or range(rank), rank)
-    by_size = late and case.has_input(3)
-    sizes = case.numbers("sizes", 3) if by_size else _scaled(case, 2 if late else 1, axes)
-    if len(sizes) != len(axes):
-        raise NodeError(f"{len(sizes)} sizes for an input of shape {list(case.shape)}")
-    if by_size and case.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        sizes = _in_proportion(case, sizes, axes)
-    given = dict(zip(axes, sizes, strict=True))
-    return [tuple(given.get(axis, size) for axis, size in enumerate(case.shape))]
-
-
-def _in_proportion(case: Case, sizes: Sequence[int], axes: Sequence[int]) -> list[int]:
-    """Return the sizes that keep an image's proportions, as large or as small as was asked for."""
-    chosen = max if case.get("keep_aspect_ratio_policy", "stretch") == "not_smaller" else min
-    scale = chosen(n / case.shape[axis] for n, axis in zip(sizes, axes, strict=True))
-    return [math.floor(scale * case.shape[axis] + 0.5) for axis in axes]
-
-
-def _scaled(case: Case, index: int, axes: Sequence[int]) -> list[int]:
-    """Return the sizes that scales lead to, in float32 as runtimes compute them."""
-    scales: Any = case.get("scales", [])
-    if case.has_input(index):
-        array = case.constants.get(case.node.inputs[index])
-        if array is None:
-            raise Unknown
-        scales = array.ravel()[:_LONGEST].tolist()
-    if any(not 0 < scale < 2**31 for scale in scales):
-        raise NodeError(f"scales {scales}; each must be positive")
-    pairs = zip(axes, scales, strict=False)
-    return [int(np.float32(case.shape[axis]) * np.float32(scale)) for axis, scale in pairs]
 
 
 def _matmul(case: Case) -> list[Shape]:
@@ -409,8 +275,8 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "BatchNormalization": _normalise,
     "Concat": _concat,
     "ConstantOfShape": _filled,
-    "ConvTranspose": _conv_transpose,
-    "DepthToSpace": _depth_to_space,
+    "ConvTranspose": spatial.conv_transpose,
+    "DepthToSpace": spatial.depth_to_space,
     "Dropout": _same_each,
     "Einsum": _einsum,
     "Expand": _expand,
@@ -418,23 +284,23 @@ _RULES: dict[str, Callable[[Case], list[Shape]]] = {
     "Gather": _gather,
     "GatherElements": _indexed,
     "Gemm": _gemm,
-    "GlobalAveragePool": _pool_all,
-    "GlobalLpPool": _pool_all,
-    "GlobalMaxPool": _pool_all,
-    "GridSample": _sampled,
-    "LpPool": _pool,
+    "GlobalAveragePool": spatial.pool_all,
+    "GlobalLpPool": spatial.pool_all,
+    "GlobalMaxPool": spatial.pool_all,
+    "GridSample": spatial.sampled,
+    "LpPool": spatial.pool,
     "MatMul": _matmul,
     "Pad": _pad,
     "Range": _counted,
     "Reshape": _reshape,
-    "Resize": _resize,
+    "Resize": spatial.resize,
     "Slice": _slice,
-    "SpaceToDepth": _depth_to_space,
+    "SpaceToDepth": spatial.depth_to_space,
     "Split": _split,
     "Squeeze": _squeeze,
     "Tile": _tile,
     "TopK": _top,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
-    "Upsample": _resize,
+    "Upsample": spatial.resize,
 }

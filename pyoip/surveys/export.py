@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, EngineUnavailable, InvalidArgument
-from ..files import replacing
+from ..errors import EngineUnavailable, InvalidArgument
+from ..files import check_place, replacing
 from .findings import Survey
 from .store import reading
 
@@ -38,15 +38,14 @@ def write_table(survey: Survey, path: str | Path) -> int:
     Raises
     ------
     InvalidArgument
-        Another ending.
+        Another ending, or a folder that is not there.
     EngineUnavailable
         Parquet takes pyarrow, which is not installed.
     """
     file = Path(path)
     if file.suffix not in _KINDS:
         raise InvalidArgument(f"{file}: must end in {', '.join(_KINDS)}")
-    if not file.parent.is_dir():
-        raise DataError(f"{file}: there is no folder {file.parent}")
+    check_place(file)
     write = {".csv": _write_csv, ".parquet": _write_parquet, ".npz": _write_arrays}[file.suffix]
     with replacing(file) as temporary:
         return write(survey, temporary)

@@ -15,8 +15,9 @@ from ..errors import InvalidArgument
 from ..settings import real as number_in
 from ..settings import whole
 from ..summary import ranges
-from .likeness import LIKENESS, Spectrum, by_chance
+from .likeness import Cluster, mean_correlation, sorted_by_looks
 from .plan import Plan, describe, shares
+from .starters import Starter, cover
 from .store import reading
 from .work import bits
 
@@ -49,46 +50,6 @@ class Best:
     preactivation: float
     verdict: str
     alive: float
-
-
-@dataclass(frozen=True, eq=False)
-class Cluster:
-    """OIPs of one map that look alike.
-
-    Attributes
-    ----------
-    image : float32 (C, H, W)
-        The one with the highest activation.
-    activation : float
-    mix : int
-        That led to it.
-    mixes : tuple of int
-        That led to any of them.
-    """
-
-    image: Array
-    activation: float
-    mix: int
-    mixes: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Starter:
-    """One start image of the smallest set that serves a layer.
-
-    Attributes
-    ----------
-    mix, start : int
-    maps : tuple of int
-        All that it activates.
-    new : int
-        Of these, those that no earlier one of the set does.
-    """
-
-    mix: int
-    start: int
-    maps: tuple[int, ...]
-    new: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +131,7 @@ class Survey:
             **{"ascents": plan.ascents, "seed": plan.settings.seed, "version": plan.version},
             **{"done": self.done, "total": self.total, "seconds": self.seconds},
             "verdicts": self.counts(),
-            "silent": [best.map for best in self.best if not best.activation > 0],
+            "silent": [best.map for best in self.best if best.activation <= 0],
             "article": self.article_found().tolist(),
         }
 
@@ -356,42 +317,15 @@ class Survey:
         if likeness is not None:
             number_in("likeness", likeness, 0.0, 1.0)
         if (map, likeness) not in self._kinds:
-            self._kinds[map, likeness] = self._clustered(map, likeness)
+            self._kinds[map, likeness] = sorted_by_looks(*self._ranked(map), likeness)
         return self._kinds[map, likeness]
-
-    def _clustered(self, map: int, likeness: float | None) -> tuple[Cluster, ...]:
-        mixes, images, values = self._ranked(map)
-        if not len(mixes):
-            return ()
-        least = max(LIKENESS, by_chance(images[0])) if likeness is None else likeness
-        spectra = [Spectrum.of(image) for image in images]
-        groups: list[list[int]] = []
-        for i in range(len(images)):
-            alike = (g for g in groups if spectra[g[0]].correlation(spectra[i]) >= least)
-            group = next(alike, None)
-            if group is None:
-                groups.append([i])
-            else:
-                group.append(i)
-        return tuple(
-            Cluster(
-                images[group[0]],
-                float(values[group[0]]),
-                int(mixes[group[0]]),
-                tuple(sorted(mixes[group].tolist())),
-            )
-            for group in groups
-        )
 
     def alikeness(self, map: int) -> float:
         """How alike a map's OIPs are: mean correlation with the highest, shifted as fits best.
 
         NaN where there is but one, or none that activates the map.
         """
-        spectra = [Spectrum.of(image) for image in self._ranked(map)[1]]
-        if len(spectra) < 2:
-            return float("nan")
-        return float(np.mean([spectra[0].correlation(other) for other in spectra[1:]]))
+        return mean_correlation(self._ranked(map)[1])
 
     def _ranked(self, map: int) -> tuple[NDArray[np.int64], Array, Exact]:
         """Mixes, images and activations of a map's OIPs that activate it, the highest first."""
@@ -407,33 +341,25 @@ class Survey:
     def cover(self) -> tuple[Starter, ...]:
         """The smallest set of start images that activates what can be, found greedily.
 
-        Each is the one that activates the most maps that the ones before it do not; of equal ones
-        the earlier mix, then the earlier number. An ascent can begin from any of them without
-        waking its map first.
+        See `starters.cover`. An ascent can begin from any of them without waking its map first.
         """
-        left = np.ones(len(self.maps), bool)
-        found: list[Starter] = []
-        while left.any():
-            new, mix, start, awake = max(
-                (self._most(row, left) for row in self._awake()),
-                key=lambda most: most[0],
-                default=(0, 0, 0, left),
-            )
-            if not new:
-                break
-            served = tuple(np.asarray(self.maps)[awake].tolist())
-            found.append(Starter(mix, start, served, new))
-            left &= ~awake
-        return tuple(found)
+        return cover(self._awake, self.maps)
 
-    @staticmethod
-    def _most(
-        piece: tuple[int, int, NDArray[np.bool_]], left: NDArray[np.bool_]
-    ) -> tuple[int, int, int, NDArray[np.bool_]]:
-        mix, first, awake = piece
-        counts = awake[:, left].sum(axis=1)
-        row = int(counts.argmax())
-        return int(counts[row]), mix, first + row, awake[row]
+    @cached_property
+    def scored(self) -> int:
+        """Start images that are scored so far, of all mixes together."""
+        with reading(self.path) as database:
+            count: int = database.execute("SELECT IFNULL(SUM(count), 0) FROM scores").fetchone()[0]
+        return count
+
+    @cached_property
+    def woken(self) -> tuple[int, ...]:
+        """Maps that some ascent activates and no start image does.
+
+        An ascent follows a silent map's preactivation until it wakes.
+        """
+        served = {number for starter in self.cover for number in starter.maps}
+        return tuple(b.map for b in self.best if b.activation > 0 and b.map not in served)
 
     def _awake(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
         """Piece by piece: mix, first start image, which activates which map (count, maps)."""

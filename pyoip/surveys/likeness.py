@@ -1,4 +1,4 @@
-"""How alike two images are, wherever in the image their pattern lies, and how alike by chance."""
+"""How alike images are, wherever in them their pattern lies; how alike by chance; kinds of them."""
 
 from __future__ import annotations
 
@@ -60,3 +60,66 @@ def by_chance(image: Array, draws: int = 100) -> float:
     spectrum, rng = Spectrum.of(image), np.random.default_rng(0)
     found = [spectrum.correlation(spectrum.scrambled(rng)) for _ in range(draws)]
     return float(np.quantile(found, BY_CHANCE))
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """OIPs of one map that look alike.
+
+    Attributes
+    ----------
+    image : float32 (C, H, W)
+        The one with the highest activation.
+    activation : float
+    mix : int
+        That led to it.
+    mixes : tuple of int
+        That led to any of them.
+    """
+
+    image: Array
+    activation: float
+    mix: int
+    mixes: tuple[int, ...]
+
+
+def sorted_by_looks(
+    mixes: NDArray[np.int64], images: Array, values: Array, likeness: float | None = None
+) -> tuple[Cluster, ...]:
+    """Sort a map's OIPs by what they look like; see `Survey.clusters`.
+
+    Parameters
+    ----------
+    mixes, images, values : ndarray (n,), (n, C, H, W), (n,)
+        Mixes, OIPs and their activations, the highest first.
+    likeness : float, optional
+    """
+    if not len(mixes):
+        return ()
+    least = max(LIKENESS, by_chance(images[0])) if likeness is None else likeness
+    spectra = [Spectrum.of(image) for image in images]
+    groups: list[list[int]] = []
+    for i in range(len(images)):
+        alike = (g for g in groups if spectra[g[0]].correlation(spectra[i]) >= least)
+        group = next(alike, None)
+        if group is None:
+            groups.append([i])
+        else:
+            group.append(i)
+    return tuple(
+        Cluster(
+            images[group[0]],
+            float(values[group[0]]),
+            int(mixes[group[0]]),
+            tuple(sorted(mixes[group].tolist())),
+        )
+        for group in groups
+    )
+
+
+def mean_correlation(images: Array) -> float:
+    """How alike images are to the first of them, shifted as fits best; NaN for fewer than two."""
+    spectra = [Spectrum.of(image) for image in images]
+    if len(spectra) < 2:
+        return float("nan")
+    return float(np.mean([spectra[0].correlation(other) for other in spectra[1:]]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError
-from ..files import replacing
+from ..files import check_place, replacing
 from ..summary import ranges
 from .plan import describe
 
@@ -32,13 +32,16 @@ def status(found: Survey) -> list[str]:
     if not found.complete and found.done:
         left = found.seconds * (found.total / found.done - 1)
         lines.append(f"about {left:.0f} s to come at that rate")
-    silent = [best.map for best in found.best if not best.activation > 0]
+    missing = [best.map for best in found.best if best.verdict == "missing"]
+    silent = [best.map for best in found.best if best.activation <= 0]
     dead = [best.map for best in found.best if best.verdict == "dead"]
     still = sorted(set(silent) - set(dead))
     if dead:
         lines.append(f"dead by proof: {ranges(sorted(dead))}")
     if still:
         lines.append(f"silent{'' if found.complete else ' so far'}: {ranges(still)}")
+    if missing:
+        lines.append(f"not climbed for yet: {ranges(sorted(missing))}")
     return lines
 
 
@@ -46,7 +49,10 @@ def summary(found: Survey) -> list[str]:
     """What it found, in a few lines."""
     lines = status(found)
     counts = ", ".join(f"{count} {name}" for name, count in found.counts().items())
-    lines.append(f"maps: {counts}")
+    if found.complete:
+        lines.append(f"maps: {counts}")
+    else:
+        lines.append(f"maps so far: {counts}; what is told here may change until all is stored")
     lines += _article(found)
     if found.complete:
         lines += _scales(found)
@@ -60,8 +66,12 @@ def _article(found: Survey) -> list[str]:
         return []
     union = int((found.article() > 0).any(axis=0).sum())
     rest = ""
+    if len(reached) < found.plan.article:
+        rest = f"; {found.plan.article - len(reached)} more to come"
     if len(reached) > 1:
-        rest = f"; over {len(reached)} of them {reached.min()} to {reached.max()}, together {union}"
+        low, high = reached.min(), reached.max()
+        span = f"{low} to {high}, together {union}" if low < high else f"{low} each"
+        rest = f"; over {len(reached)} of them {span}{rest}"
     return [
         f"the article's way, from its first start image: {reached[0]} of {len(found.maps)}{rest}"
     ]
@@ -87,7 +97,8 @@ def _cover(found: Survey) -> list[str]:
     covered = sum(starter.new for starter in cover)
     return [
         f"start images that activate {covered} maps together: {len(cover)}; the first alone "
-        f"{cover[0].new}"
+        f"{cover[0].new}",
+        *([f"maps that wake in ascents alone: {ranges(sorted(found.woken))}"] * bool(found.woken)),
     ]
 
 
@@ -112,6 +123,8 @@ def about_map(found: Survey, number: int) -> list[str]:
     column = found.column(number)
     best = found.best[column]
     lines = [f"map {number} of {found.plan.network}, layer {found.plan.layer}: {best.verdict}"]
+    if not found.complete:
+        lines.append(f"so far: {found.done} of {found.total} pieces are stored")
     if best.verdict == "missing":
         return lines
     lines.append(_measured(found, column))
@@ -161,7 +174,8 @@ def _measured(found: Survey, column: int) -> str:
         parts.append(f"real images reach {found.real[column]:.4g}")
     if np.isfinite(found.bounds[column]):
         parts.append(f"preactivation proven at most {found.bounds[column]:.4g}")
-    parts.append(f"{percent(best.alive)} of all start images activate it")
+    which = "all start images" if found.complete else "the start images so far"
+    parts.append(f"{percent(best.alive)} of {which} activate it")
     way = found.article()[:, column]
     if len(way):
         parts.append(f"the article's way from {int((way > 0).sum())} of {len(way)}")
@@ -181,6 +195,7 @@ def write_map(found: Survey, number: int, path: str | os.PathLike[str]) -> Path:
     from .pictures import write_gallery
 
     file = as_picture(path)
+    check_place(file)
     write_gallery(found, [number], file)
     return file
 
@@ -216,6 +231,8 @@ def write_report(found: Survey, folder: str | os.PathLike[str]) -> list[Path]:
 
 def _check_place(found: Survey, place: Path) -> None:
     """Refuse the report of another survey; pages of an earlier one of this go."""
+    if place.is_file():
+        raise DataError(f"{place}: is a file, and a report is a folder: choose another")
     text = place / "report.txt"
     if text.exists():
         first = text.read_text(encoding="utf-8").partition("\n")[0]

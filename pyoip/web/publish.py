@@ -35,7 +35,7 @@ def check_site(path: Path, *, overwrite: bool = False) -> None:
         if not overwrite and (foreign := _foreign(path)):
             raise DataError(
                 f"{path}: holds {foreign!r}, which is not part of a page: choose an empty or a "
-                "new folder, or write among what is there (overwrite=True, --overwrite)"
+                "new folder, or write among what is there (overwrite=True)"
             )
         with made(path), tempfile.TemporaryDirectory(prefix=STAGING, dir=path):
             pass

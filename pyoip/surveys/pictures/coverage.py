@@ -26,6 +26,7 @@ from .page import (
     head_of,
     maps_in_words,
     page_of,
+    start_images_in_words,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def coverage(survey: Survey) -> Coverage:
     """
     total, counts = len(survey.maps), survey.counts()
     dead = counts.get("dead", 0)
-    found = sum(best.activation > 0 for best in survey.best)
+    served = {number for starter in survey.cover for number in starter.maps}
+    alone, found = len(survey.woken), len(served.union(survey.woken))
     covered = tuple(np.cumsum([0, *(starter.new for starter in survey.cover)]).tolist())
     article = tuple(survey.article_found().tolist())
     together = int((survey.article() > 0).any(axis=0).sum())
@@ -121,7 +123,8 @@ def coverage(survey: Survey) -> Coverage:
     beside_article = _article_labels(article, together)
     beside_greedy = [
         (total - dead / 2, _dead_in_words(dead, total), SIGNS["dead"][1] if dead else SOFT),
-        (found, _found_in_words(found, total - dead), INK),
+        (found, _found_in_words(survey, found, total - dead), INK),
+        *([(found, f"{alone} of these in ascents alone", INK)] if alone else []),
         (covered[-1], _greedy_in_words(covered), GREEDY),
     ]
     return Coverage(
@@ -172,9 +175,10 @@ def _dead_in_words(dead: int, total: int) -> str:
     return f"{dead} dead: no image can activate {'them' if dead > 1 else 'it'}"
 
 
-def _found_in_words(found: int, ceiling: int) -> str:
+def _found_in_words(survey: Survey, found: int, ceiling: int) -> str:
     rest = ", all that can be" if found == ceiling else ""
-    return f"{found} activated by the whole survey{rest}"
+    whole = "the whole survey" if survey.complete else "the survey so far"
+    return f"{found} activated by {whole}{rest}"
 
 
 def _greedy_in_words(covered: tuple[int, ...]) -> str:
@@ -192,9 +196,19 @@ def _coverage_in_words(survey: Survey) -> str:
     return (
         f"Maps of {len(plan.maps)} that are active. The article's way: a start image with "
         "fluctuations of one and two pixels, climbed with constant steps; a map that it does not "
-        "activate stays silent. One dot for each start image. The greedy set: of all "
-        f"{len(plan.mixes)} × {plan.starts} start images always the one that activates most maps "
-        "that those before it do not; counted before any ascent."
+        "activate stays silent. One dot for each start image. The greedy set: of "
+        f"{start_images_in_words(survey)} always the one that activates most maps that those "
+        f"before it do not; counted before any ascent.{_woken_in_words(len(survey.woken))}"
+    )
+
+
+def _woken_in_words(count: int) -> str:
+    """Why the survey activates more maps than any of its start images."""
+    if not count:
+        return ""
+    return (
+        f" No start image activates {count} of the maps that the survey does: an ascent follows a "
+        "silent map's preactivation until it wakes."
     )
 
 

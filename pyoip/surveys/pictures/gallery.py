@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..findings import Cluster, Survey
+    from ..findings import Survey
+    from ..likeness import Cluster
 
 MOST_KINDS = 8
 MAPS_ON_PAGE = 12

@@ -100,6 +100,15 @@ def page_of(head: Head, size: tuple[int, int], figure: Figure | None) -> tuple[F
     return figure, axes
 
 
+def start_images_in_words(survey: Survey) -> str:
+    """Say which start images were scored: all of a survey's, or how many so far."""
+    plan = survey.plan
+    every = f"{len(plan.mixes)} × {plan.starts} start images"
+    if survey.complete or survey.scored == len(plan.mixes) * plan.starts:
+        return f"all {every}"
+    return f"the {survey.scored} start images that are scored so far (to be {every})"
+
+
 def maps_in_words(count: int) -> str:
     """Say how many maps."""
     return f"{count} maps" if count != 1 else "1 map"

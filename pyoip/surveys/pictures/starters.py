@@ -26,6 +26,7 @@ from .page import (
     maps_in_words,
     page_of,
     scale_in_words,
+    start_images_in_words,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _starters_in_words(survey: Survey) -> str:
 
 def _starter_in_words(survey: Survey, window: Window) -> str:
     return (
-        f"The greedy set of all {len(survey.plan.mixes)} × {survey.plan.starts} start images. "
+        f"The greedy set of {start_images_in_words(survey)}. "
         "Under each: maps that it activates; + those that none before it does; its mix (scales "
         "with a tenth of its weights or more, heaviest first) and its number. One linear scale: "
         f"{scale_in_words(window)}"
