@@ -139,7 +139,7 @@ def start_images(
     fluctuations = Fluctuations() if fluctuations is None else fluctuations
     ok = isinstance(fluctuations, Fluctuations)
     require(ok, "fluctuations", fluctuations, "a pyoip.Fluctuations")
-    return mixed_images(
+    images: NDArray[np.float32] = mixed_images(
         shape,
         [fluctuations],
         _numbers(count, indices),
@@ -149,6 +149,7 @@ def start_images(
         threads=threads,
         progress=progress,
     )[0]
+    return images
 
 
 def mixed_images(
@@ -176,7 +177,7 @@ def mixed_images(
     (scales,) = {mix.scales: mix.cells(height, width) for mix in mixes}.values()
     whole("seed", seed, 0, 2**64 - 1)
     whole("stream", stream, 0, 2**24 - 1)
-    return _cpu.start_images(
+    images: NDArray[np.float32] = _cpu.start_images(
         numbers,
         (channels, height, width),
         scales,
@@ -189,6 +190,7 @@ def mixed_images(
         threads=default_threads(threads),
         progress=progress,
     )
+    return images
 
 
 def _numbers(

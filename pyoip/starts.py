@@ -55,7 +55,8 @@ class Job:
 
     def pool(self, indices: NDArray[np.integer[Any]]) -> Floats:
         """Candidates by number. One pool serves all maps of all layers (stream 0)."""
-        return self.pools(indices, [self.fluctuations])[0]
+        images: Floats = self.pools(indices, [self.fluctuations])[0]
+        return images
 
     def pools(self, indices: NDArray[np.integer[Any]], mixes: Sequence[Fluctuations]) -> Floats:
         """Candidates by number in other fluctuations than its own, (mixes, count, C, H, W)."""

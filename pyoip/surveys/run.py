@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import EngineUnavailable, Interrupted
+from ..files import check_place
 from ..fluctuations import Fluctuations
 from ..network import load
 from ..settings import Constraint, Settings, as_constraint, require, whole
 from .findings import Survey
 from .load import load_survey
 from .plan import Plan, Task, as_mixes
-from .store import Store
+from .store import Store, as_file
 from .work import Climbed, Found, Worker
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def survey(
     layer, maps
         As in `pyoip.ascend`.
     out : path
-        The file, an SQLite database.
+        The file, an SQLite database, in a folder that is there.
     mixes : Fluctuations or several, optional
         What `pyoip.grid` and `pyoip.sobol` make; default the grid of 60.
     starts : int
@@ -148,8 +149,9 @@ def survey(
     """
     network = load(model, input_shape=input_shape)
     target, numbers = network.select(layer, maps)
-    rule, count = as_constraint(constraint), whole("starts", starts, 1, 2**31)
+    rule, count = as_constraint(constraint), whole("starts", starts, 1, 2**31 - 1)
     exactness: Any = precision
+    check_place(as_file(out))
     require(scheduler is None or isinstance(scheduler, str), "scheduler", scheduler, "an address")
     plan = Plan(
         network=network.name,

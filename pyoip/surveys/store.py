@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..settings import require
+from ..settings import Constraint, require
 from ..summary import ranges
 from .plan import Plan, Task
 from .work import Climbed, Found, Numbers, Scored, merged
@@ -70,7 +70,7 @@ class Store:
     Parameters
     ----------
     path : path
-        Made, with its parents, where it does not exist.
+        Made where it does not exist, in a folder that does.
     plan : Plan
         What an existing file must have been begun with.
 
@@ -83,8 +83,6 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], plan: Plan) -> None:
         self.path, self.plan = as_file(path), plan
-        with self._told():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _Lock(self.path.resolve())
         try:
             with self._told():
@@ -150,8 +148,7 @@ class Store:
 
     def _put_scored(self, task: Task, found: tuple[Scored, ...], engine: str) -> None:
         rows = [
-            (mix, task.first, task.count, one.alive.tobytes(), one.awake)
-            + (one.numbers.tobytes(), one.scores.tobytes())
+            (mix, task.first, task.count, *_blobs(one))
             for mix, one in zip(task.covered, found, strict=True)
         ]
         with self._transaction():
@@ -170,7 +167,7 @@ class Store:
             self._finish(task, engine, ascents=len(found.maps) * starts)
 
     def _pairs(self, task: Task) -> Iterator[tuple[int, int]]:
-        """Of every pair of mix and map, the mix and how many of its start images activate the map."""
+        """Of every pair of mix and map: the mix; how many of its start images activate the map."""
         for mix in task.covered:
             rows = self._database.execute("SELECT alive FROM scores WHERE mix = ?", (mix,))
             total = np.sum([np.frombuffer(blob, np.int64) for (blob,) in rows], axis=0)
@@ -258,6 +255,11 @@ def _rows(found: Climbed) -> Iterator[tuple[Any, ...]]:
     )
 
 
+def _blobs(found: Scored) -> tuple[bytes, ...]:
+    arrays = found.numbers.tobytes(), found.scores.tobytes()
+    return found.alive.tobytes(), found.awake, *arrays
+
+
 def _scored(plan: Plan, row: tuple[bytes, bytes, bytes]) -> Scored:
     alive, numbers, scores = row
     shape = (len(plan.maps), plan.ascents)
@@ -310,6 +312,9 @@ def _other_mixes(before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, Constraint):
+        box = value.kind == "clip"
+        return f"'{value.kind}' to {value.low:g} … {value.high:g}" if box else repr(value.kind)
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
@@ -322,7 +327,6 @@ def _opened(path: Path) -> sqlite3.Connection:
     # A killed process loses nothing that was committed; nor does the machine's own end damage
     # the file, which then may lack the last pieces.
     database.execute("PRAGMA synchronous = NORMAL")
-    database.execute("PRAGMA wal_autocheckpoint = 8192")
     return database
 
 

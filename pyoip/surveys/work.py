@@ -176,7 +176,10 @@ class Worker:
         return scores.reshape(*images.shape[:2], -1).transpose(0, 2, 1)
 
     def _best(self, numbers: Numbers, scores: Floats) -> tuple[Numbers, Floats]:
-        """The best (…, K) of scores (…, count); the earlier of equal ones first."""
+        """The best (…, K) of scores (…, count); the earlier of equal ones first.
+
+        All rows at once: only what reaches a row's K-th is sorted.
+        """
         kept, count = self.plan.ascents, len(numbers)
         most = min(kept, count)
         rows = scores.reshape(-1, count)
@@ -195,7 +198,7 @@ class Worker:
     # --- ascents -------------------------------------------------------------------------------
 
     def climb(self, task: Task, numbers: Numbers, report: Report | None = None) -> Climbed:
-        """Climb from start images `numbers` (mixes, n, K) towards n maps of the plan in each mix."""
+        """Climb from start images `numbers` (mixes, n, K) towards n maps in each mix."""
         places = np.tile(np.arange(task.first, task.first + task.count), task.mixes)
         mixes = tuple(self.plan.mixes[mix] for mix in task.covered)
         job = self._job(mixes[0], self._maps[places], starts=numbers.shape[2], kicks=0)
