@@ -65,6 +65,18 @@ def test_an_image_is_the_same_alone_or_among_many() -> None:
     assert start_images(500, seed=9, threads=3).tobytes() == pool.tobytes()
 
 
+def test_all_instruction_sets_draw_the_same(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where none of that name is there: engines refuse it, images do not depend on it."""
+    for shape, mix in (((1, 28, 28), Fluctuations()), ((3, 17, 23), Fluctuations(smoothing=2))):
+        for constraint in ("standardize", "clip"):
+            monkeypatch.setenv("PYOIP_CPU_ISA", isa)
+            images = start_images(9, shape, mix, constraint=constraint)
+            for other in ("baseline", "mmx"):
+                monkeypatch.setenv("PYOIP_CPU_ISA", other)
+                again = start_images(9, shape, mix, constraint=constraint)
+                assert images.tobytes() == again.tobytes()
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 23), (2, 1, 40)])
 @pytest.mark.parametrize("constraint", ["standardize", "clip"])
 def test_a_mix_is_the_same_alone_or_among_many(

@@ -45,7 +45,8 @@ const Kernels& avx512_kernels();
 // The best set of kernels that this processor runs, or the one named by PYOIP_CPU_ISA.
 // Throws std::invalid_argument naming what is missing.
 const Kernels& choose_kernels();
-inline const Noise& choose_noise() { return choose_kernels().noise(); }
+// The same for start images; the best where PYOIP_CPU_ISA names none that there is.
+const Noise& choose_noise();
 
 // All that this build holds and this processor runs, best first.
 std::vector<const Kernels*> usable_kernels();
