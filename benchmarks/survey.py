@@ -147,14 +147,15 @@ def driver(pieces: int = 240) -> dict[str, float]:
         path = Path(folder, "s.db")
         plan = pyoip.survey(network, 3, out=path, mixes=pyoip.Fluctuations(), article=0).plan
         worker = work.Worker(network, plan)
-        task = next(plan.climbs(0))
-        starts = np.tile(np.arange(plan.ascents), (task.count, 1))
+        task = replace(next(plan.climbs(range(1))), count=32)
+        starts = np.tile(np.arange(plan.ascents), (1, task.count, 1))
         found = worker.climb(task, starts)
         wide = replace(plan, mixes=pyoip.sobol(pieces))
         with Store(Path(folder, "wide.db"), wide) as store:
-            scored = worker.score(next(plan.scorings(0)))
+            scoring = next(plan.scorings(range(1)))
+            scored = worker.score(scoring)
             for mix in range(pieces):
-                store.put(replace(next(plan.scorings(0)), mix=mix), scored, "cpu")
+                store.put(replace(scoring, mix=mix), scored, "cpu")
             began = time.perf_counter()
             for mix in range(pieces):
                 climb = replace(task, mix=mix)

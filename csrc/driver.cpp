@@ -234,14 +234,15 @@ struct Driver {
     void starts(Reader& in, Writer& out) const {
         FluctuationSettings s;
         int channels = 0, height = 0, width = 0;
-        in.into(channels, height, width, s.smoothing);
+        Mix mix;
+        in.into(channels, height, width, mix.smoothing);
         s.constraint = constraint_from(in);
         in.into(s.low, s.high, s.seed, s.stream);
         for (int scales = in.one<std::int32_t>(); scales > 0; --scales) {
-            Scale scale;
-            in.into(scale.cells_h, scale.cells_w, scale.weight);
-            s.scales.push_back(scale);
+            s.scales.emplace_back();
+            in.into(s.scales.back().height, s.scales.back().width, mix.weights.emplace_back());
         }
+        s.mixes = {mix};
         const auto indices = in.many<std::uint64_t>(in.one<std::int32_t>());
         Floats made = floats(std::int64_t(indices.size()) * channels * height * width);
         start_images(s, channels, height, width, indices.data(), std::int64_t(indices.size()), made.data(),

@@ -1,77 +1,23 @@
-// Bound: about 1040 normal values and 20k multiply-adds an image of 28x28, that is 10 to 15 us
-// a thread. Loops run over blocks of counters so that the compiler can use vectors; nothing
-// depends on how wide they are.
+// Mixes in ascending order of their weights are the branches of a tree: what two of them have in
+// common in the first scales is summed once, and where they differ in their smoothing alone the
+// less smoothed one is blurred on. Each mix sees the operations that it would see alone.
 #include "fluctuations.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <numeric>
+
+#include "cpu/kernels.hpp"
+#include "cpu/noise.hpp"
 
 namespace pyoip {
 namespace {
 
-constexpr int kBlock = 64;  // Philox counters, four values each, drawn at a time
+using cpu::kRun;
+using cpu::kTaps;
+using cpu::Noise;
 
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-void philox(std::uint32_t first, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3, std::uint64_t seed,
-            std::uint32_t (&out)[4][kBlock]) {
-    for (int i = 0; i < kBlock; ++i) {
-        std::uint32_t x0 = first + std::uint32_t(i), x1 = c1, x2 = c2, x3 = c3;
-        auto k0 = std::uint32_t(seed), k1 = std::uint32_t(seed >> 32);
-        for (int round = 0; round < 10; ++round) {
-            const std::uint64_t p0 = std::uint64_t(0xD2511F53u) * x0;
-            const std::uint64_t p1 = std::uint64_t(0xCD9E8D57u) * x2;
-            const std::uint32_t y0 = std::uint32_t(p1 >> 32) ^ x1 ^ k0;
-            const std::uint32_t y2 = std::uint32_t(p0 >> 32) ^ x3 ^ k1;
-            x1 = std::uint32_t(p1), x3 = std::uint32_t(p0), x0 = y0, x2 = y2;
-            k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
-        }
-        out[0][i] = x0, out[1][i] = x1, out[2][i] = x2, out[3][i] = x3;
-    }
-}
-
-// sqrt(-2 ln u) for u = (bits / 2^8 + 1) / 2^24 in (0, 1]: mantissa brought to
-// [sqrt(1/2), sqrt(2)), then ln m = 2 artanh((m - 1) / (m + 1)) as its power series.
-inline float radius(std::uint32_t bits) {
-    const auto u = float(std::int32_t(bits >> 8) + 1);
-    const auto raw = std::bit_cast<std::int32_t>(u);
-    const std::int32_t above = raw - std::bit_cast<std::int32_t>(0.70710678f);
-    const std::int32_t exponent = above >> 23;
-    const float m = std::bit_cast<float>(raw - exponent * (1 << 23));
-    const float s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
-    float series = 1.0f / 11.0f;
-    series = series * s2 + 1.0f / 9.0f;
-    series = series * s2 + 1.0f / 7.0f;
-    series = series * s2 + 1.0f / 5.0f;
-    series = series * s2 + 1.0f / 3.0f;
-    const float tail = (s * s2) * series;
-    const float ln = float(exponent - 24) * 0.69314718f + 2.0f * (s + tail);
-    return std::sqrt(std::max(-2.0f * ln, 0.0f));
-}
-
-// r cos(a) and r sin(a) for a = 2 pi bits / 2^32: the two top bits choose the quadrant,
-// the rest is an angle in [-pi/4, pi/4) for short power series.
-inline void polar(float r, std::uint32_t bits, float& first, float& second) {
-    const std::uint32_t shifted = bits + 0x20000000u;
-    const std::uint32_t quadrant = shifted >> 30;
-    const auto offset = std::int32_t(shifted & 0x3FFFFFFFu) - 0x20000000;
-    const float a = float(offset) * (1.57079633f / 1073741824.0f), a2 = a * a;
-    float sine = 1.0f / 362880.0f;
-    sine = sine * a2 - 1.0f / 5040.0f;
-    sine = sine * a2 + 1.0f / 120.0f;
-    sine = sine * a2 - 1.0f / 6.0f;
-    sine = (a * a2) * sine + a;
-    float cosine = 1.0f / 40320.0f;
-    cosine = cosine * a2 - 1.0f / 720.0f;
-    cosine = cosine * a2 + 1.0f / 24.0f;
-    cosine = cosine * a2 - 0.5f;
-    cosine = cosine * a2 + 1.0f;
-    const bool swap = (quadrant & 1u) != 0;
-    const float x = swap ? sine : cosine, y = swap ? cosine : sine;
-    const float sign_x = (quadrant == 1u || quadrant == 2u) ? -r : r;
-    const float sign_y = quadrant >= 2u ? -r : r;
-    first = sign_x * x, second = sign_y * y;
-}
+std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
 // How much a cell gives to a run of neighbouring pixels; to all others it gives nothing.
 struct Spread {
@@ -82,164 +28,206 @@ struct Spread {
 // Spreads of `cells` over `size` pixels: Keys' cubic convolution (a = -1/2), pixel centres
 // aligned, edges replicated.
 std::vector<Spread> bicubic(int cells, int size) {
-    std::vector<Spread> spreads(static_cast<std::size_t>(cells));
+    std::vector<Spread> spreads(at(cells));
     for (int x = 0; x < size; ++x) {
-        const double at = (x + 0.5) * cells / size - 0.5;
-        const int left = int(std::floor(at));
+        const double place = (x + 0.5) * cells / size - 0.5;
+        const int left = int(std::floor(place));
         for (int tap = left - 1; tap <= left + 2; ++tap) {
-            const double d = std::abs(at - tap);
+            const double d = std::abs(place - tap);
             const double w = d < 1.0   ? (1.5 * d - 2.5) * d * d + 1.0
                              : d < 2.0 ? ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
                                        : 0.0;
-            Spread& spread = spreads[std::size_t(std::clamp(tap, 0, cells - 1))];
+            Spread& spread = spreads[at(std::clamp(tap, 0, cells - 1))];
             if (spread.weights.empty()) spread.first = x;
-            spread.weights.resize(std::size_t(x - spread.first + 1), 0.0f);
+            spread.weights.resize(at(x - spread.first + 1), 0.0f);
             spread.weights.back() += float(w);
         }
     }
     return spreads;
 }
 
-struct PreparedScale {
-    Scale scale;
-    std::vector<Spread> across, down;  // of cells_w over width, of cells_h over height
+int rounded_up(int size) { return (size + kRun - 1) / kRun * kRun; }
+
+// A scale, ready to be laid over planes of `height` x `width`.
+struct Upsampling {
+    Cells cells;
+    bool plain;                                // a cell is a pixel
+    std::vector<std::vector<float>> kept;      // weights of the runs
+    std::vector<cpu::Run> runs;                // of cells.width
+    std::vector<cpu::Taps> taps;               // of height
+
+    Upsampling(Cells grid, int height, int width)
+        : cells(grid), plain(grid.height == height && grid.width == width) {
+        if (plain) return;
+        for (Spread& spread : bicubic(cells.width, width)) run_of(spread);
+        taps.resize(at(height), cpu::Taps{});
+        std::vector<int> found(at(height), 0);
+        const std::vector<Spread> down = bicubic(cells.height, height);
+        for (int r = 0; r < cells.height; ++r) {
+            int y = down[at(r)].first;
+            for (const float w : down[at(r)].weights) {
+                const int tap = found[at(y)]++;
+                taps[at(y)].rows[tap] = r;
+                taps[at(y++)].weights[tap] = w;
+            }
+        }
+    }
+
+    std::int64_t size() const { return std::int64_t(cells.height) * cells.width; }
+
+private:
+    void run_of(Spread& spread) {
+        const int first = spread.first / kRun * kRun;
+        spread.weights.insert(spread.weights.begin(), at(spread.first - first), 0.0f);
+        spread.weights.resize(at(rounded_up(int(spread.weights.size()))), 0.0f);
+        kept.push_back(std::move(spread.weights));
+        runs.push_back({first, int(kept.back().size()), kept.back().data()});
+    }
 };
 
-// out (height, width) += weight * upsampled grid (cells_h, cells_w); rows: (cells_h, width).
-void add_upsampled(const PreparedScale& prepared, const float* grid, int width, float* rows, float* out) {
-    const auto [cells_h, cells_w, weight] = prepared.scale;
-    for (int r = 0; r < cells_h; ++r) {
-        float* row = rows + r * width;
-        std::fill_n(row, width, 0.0f);
-        for (int c = 0; c < cells_w; ++c) {
-            const float value = grid[r * cells_w + c] * weight;
-            const auto& [first, weights] = prepared.across[std::size_t(c)];
-            float* run = row + first;
-            for (std::size_t x = 0; x < weights.size(); ++x) run[x] += value * weights[x];
+// Everything about a call of `start_images` that is the same for all images.
+struct Prepared {
+    const FluctuationSettings& settings;
+    const Noise& noise;
+    int channels, height, width;
+    std::vector<Upsampling> scales;
+    std::vector<std::size_t> order;  // of the mixes
+    std::vector<float> nothing;      // a plane of zeros
+
+    Prepared(const FluctuationSettings& given, int channels_, int height_, int width_)
+        : settings(given), noise(cpu::choose_noise()), channels(channels_), height(height_), width(width_),
+          order(given.mixes.size()), nothing(at(plane()), 0.0f) {
+        for (const Cells& cells : given.scales) scales.emplace_back(cells, height, width);
+        std::iota(order.begin(), order.end(), std::size_t(0));
+        std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+            const Mix &one = given.mixes[a], &other = given.mixes[b];
+            return one.weights != other.weights ? one.weights < other.weights
+                                                : one.smoothing < other.smoothing;
+        });
+    }
+
+    std::int64_t plane() const { return std::int64_t(height) * width; }
+    int stride() const { return rounded_up(width); }
+    bool weighs(std::size_t slot) const {
+        return std::any_of(settings.mixes.begin(), settings.mixes.end(),
+                           [=](const Mix& mix) { return mix.weights[slot] != 0.0f; });
+    }
+};
+
+// A thread's part: one image at a time, in all mixes.
+class Painter {
+public:
+    explicit Painter(const Prepared& prepared) : p_(prepared), slots_(prepared.scales.size()) {
+        for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+            const Upsampling& scale = p_.scales[slot];
+            if (!p_.weighs(slot)) continue;
+            slots_[slot].values.resize(at(p_.channels * scale.size()));
+            slots_[slot].sum.resize(at(p_.plane()));
+            if (!scale.plain) slots_[slot].rows.resize(at(std::int64_t(scale.cells.height) * p_.stride()));
+        }
+        blurred_.resize(at(p_.plane()));
+        scratch_.resize(at(p_.plane() + 2));
+    }
+
+    // Image `index` of the pool in mix m to images + m * apart.
+    void paint(std::uint64_t index, float* images, std::int64_t apart) {
+        draw(index);
+        for (int c = 0; c < p_.channels; ++c) paint_channel(c, images + c * p_.plane(), apart);
+        for (std::size_t mix = 0; mix < p_.order.size(); ++mix)
+            constrain(images + std::int64_t(mix) * apart, p_.channels * p_.plane());
+    }
+
+private:
+    struct Slot {
+        std::vector<float> values;  // of all channels; empty where no mix gives the scale a weight
+        std::vector<float> rows;    // of one channel, upsampled along the rows and weighed
+        float weight = 0.0f;        // by which; 0 where they are none yet
+        std::vector<float> sum;     // of one channel and all scales up to this
+    };
+
+    const Prepared& p_;
+    std::vector<Slot> slots_;
+    std::vector<float> blurred_, scratch_;
+
+    void draw(std::uint64_t index) {
+        for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+            std::vector<float>& values = slots_[slot].values;
+            p_.noise.normal_values({p_.settings.seed, p_.settings.stream, slot, index}, values.data(),
+                                   std::int64_t(values.size()));
         }
     }
-    for (int r = 0; r < cells_h; ++r) {
-        int y = prepared.down[std::size_t(r)].first;
-        for (const float w : prepared.down[std::size_t(r)].weights) {
-            for (int x = 0; x < width; ++x) out[y * width + x] += rows[r * width + x] * w;
-            ++y;
+
+    void paint_channel(int channel, float* images, std::int64_t apart) {
+        for (Slot& slot : slots_) slot.weight = 0.0f;
+        const Mix* last = nullptr;
+        const float* plane = nullptr;
+        for (const std::size_t number : p_.order) {
+            const Mix& mix = p_.settings.mixes[number];
+            const bool again = last != nullptr && last->weights == mix.weights;
+            if (!again) plane = sum(channel, mix, last);
+            plane = smooth(plane, mix.smoothing - (again ? last->smoothing : 0));
+            std::copy_n(plane, p_.plane(), images + std::int64_t(number) * apart);
+            last = &mix;
         }
     }
-}
 
-// A sum in double over eight interleaved partial sums: quick, and the same everywhere.
-template <class Term>
-double lane_sum(std::int64_t count, const Term& term) {
-    double lanes[8] = {};
-    std::int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int lane = 0; lane < 8; ++lane) lanes[lane] += term(i + lane);
-    for (; i < count; ++i) lanes[i & 7] += term(i);
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-// Zero mean and unit standard deviation; for the box, four deviations then span it.
-void constrain(const FluctuationSettings& settings, float* image, std::int64_t count) {
-    const double mean = lane_sum(count, [&](std::int64_t i) { return double(image[i]); }) / double(count);
-    const auto centre = float(mean);
-    for (std::int64_t i = 0; i < count; ++i) image[i] -= centre;
-    const double square =
-        lane_sum(count, [&](std::int64_t i) { return double(image[i]) * double(image[i]); });
-    const auto scale = float(1.0 / std::max(std::sqrt(square / double(count)), 1e-30));
-    if (settings.constraint == Constraint::standardize) {
-        for (std::int64_t i = 0; i < count; ++i) image[i] *= scale;
-        return;
+    // The sum of a mix, where the sums of mix `last` are at hand.
+    const float* sum(int channel, const Mix& mix, const Mix* last) {
+        const float* before = p_.nothing.data();
+        bool shared = last != nullptr;
+        for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+            const float weight = mix.weights[slot];
+            shared = shared && last->weights[slot] == weight;
+            if (weight == 0.0f) continue;
+            if (!shared) add(slot, channel, weight, before);
+            before = slots_[slot].sum.data();
+        }
+        return before;
     }
-    const float middle = 0.5f * (settings.low + settings.high);
-    const float spread = 0.25f * (settings.high - settings.low) * scale;
-    for (std::int64_t i = 0; i < count; ++i)
-        image[i] = std::clamp(middle + spread * image[i], settings.low, settings.high);
-}
+
+    void add(std::size_t number, int channel, float weight, const float* before) {
+        const Upsampling& scale = p_.scales[number];
+        Slot& slot = slots_[number];
+        const float* cells = slot.values.data() + channel * scale.size();
+        if (scale.plain) return p_.noise.add_scaled(before, cells, weight, p_.plane(), slot.sum.data());
+        if (slot.weight != weight)
+            p_.noise.widen(cells, weight, scale.cells.height, scale.cells.width, scale.runs.data(),
+                           p_.stride(), slot.rows.data());
+        slot.weight = weight;
+        p_.noise.add_upsampled(before, slot.rows.data(), scale.taps.data(), p_.stride(), p_.height, p_.width,
+                               slot.sum.data());
+    }
+
+    const float* smooth(const float* plane, int passes) {
+        for (; passes > 0; --passes) {
+            p_.noise.blur(plane, p_.height, p_.width, scratch_.data(), blurred_.data());
+            plane = blurred_.data();
+        }
+        return plane;
+    }
+
+    void constrain(float* image, std::int64_t count) const {
+        if (p_.settings.constraint == Constraint::standardize) return p_.noise.standardize(image, count);
+        p_.noise.clip(image, count, p_.settings.low, p_.settings.high);
+    }
+};
 
 }  // namespace
 
 void normal_values(std::uint64_t seed, std::uint32_t stream, std::uint32_t slot, std::uint64_t index,
                    float* out, std::int64_t count) {
-    std::uint32_t bits[4][kBlock];
-    float values[kBlock][4];
-    for (std::int64_t at = 0; at < count; at += 4 * kBlock) {
-        philox(std::uint32_t(at / 4), (stream << 8) | slot, std::uint32_t(index), std::uint32_t(index >> 32),
-               seed, bits);
-        for (int i = 0; i < kBlock; ++i) {
-            polar(radius(bits[0][i]), bits[1][i], values[i][0], values[i][1]);
-            polar(radius(bits[2][i]), bits[3][i], values[i][2], values[i][3]);
-        }
-        std::copy_n(&values[0][0], std::min<std::int64_t>(4 * kBlock, count - at), out + at);
-    }
-}
-
-void blur(float* image, int channels, int height, int width, float* scratch) {
-    float *above = scratch, *here = scratch + width;
-    for (int c = 0; c < channels; ++c) {
-        float* plane = image + std::int64_t(c) * height * width;
-        std::copy_n(plane, width, above);  // down the columns, rows overwritten as they are done
-        for (int y = 0; y < height; ++y) {
-            float* row = plane + std::int64_t(y) * width;
-            const float* below = y + 1 < height ? row + width : row;
-            std::copy_n(row, width, here);
-            for (int x = 0; x < width; ++x) row[x] = 0.25f * (above[x] + below[x]) + 0.5f * here[x];
-            std::swap(above, here);
-        }
-        for (int y = 0; y < height; ++y) {  // along the rows
-            float* row = plane + std::int64_t(y) * width;
-            float left = row[0];
-            for (int x = 0; x < width; ++x) {
-                const float centre = row[x], right = x + 1 < width ? row[x + 1] : centre;
-                row[x] = 0.25f * (left + right) + 0.5f * centre;
-                left = centre;
-            }
-        }
-    }
+    cpu::choose_noise().normal_values({seed, stream, slot, index}, out, count);
 }
 
 bool start_images(const FluctuationSettings& settings, int channels, int height, int width,
                   const std::uint64_t* indices, std::int64_t count, float* images, int threads,
                   const Poll& poll) {
     threads = int(std::clamp<std::int64_t>(count, 1, threads));
-    std::vector<PreparedScale> scales;
-    std::int64_t cells = 0, rows = 0;
-    for (const Scale& scale : settings.scales) {
-        const bool same = scale.cells_h == height && scale.cells_w == width;
-        scales.push_back({scale, {}, {}});
-        if (!same) scales.back().across = bicubic(scale.cells_w, width);
-        if (!same) scales.back().down = bicubic(scale.cells_h, height);
-        cells = std::max<std::int64_t>(cells, std::int64_t(scale.cells_h) * scale.cells_w);
-        rows = std::max<std::int64_t>(rows, scale.cells_h);
-    }
-    const std::int64_t plane = std::int64_t(height) * width, pixels = channels * plane;
-    const std::int64_t scratch_size = channels * cells + rows * width + 2 * width;
-    std::vector<std::vector<float>> scratch(static_cast<std::size_t>(threads),
-                                            std::vector<float>(static_cast<std::size_t>(scratch_size)));
-
+    const Prepared prepared(settings, channels, height, width);
+    std::vector<Painter> painters(at(threads), Painter(prepared));
+    const std::int64_t pixels = channels * prepared.plane();
     return parallel_for(count, threads, poll, [&](int thread, std::int64_t i, const bool*) {
-        float* image = images + i * pixels;
-        float* grid = scratch[std::size_t(thread)].data();
-        float *row_buffer = grid + channels * cells, *blur_buffer = row_buffer + rows * width;
-        std::fill_n(image, pixels, 0.0f);
-        for (std::uint32_t slot = 0; slot < scales.size(); ++slot) {
-            const PreparedScale& prepared = scales[slot];
-            const auto [cells_h, cells_w, weight] = prepared.scale;
-            const std::int64_t grid_size = std::int64_t(cells_h) * cells_w;
-            if (weight == 0.0f) continue;
-            normal_values(settings.seed, settings.stream, slot, indices[i], grid, channels * grid_size);
-            for (int c = 0; c < channels; ++c) {
-                const float* cell = grid + c * grid_size;
-                float* out = image + c * plane;
-                if (cells_h == height && cells_w == width) {
-                    for (std::int64_t p = 0; p < plane; ++p) out[p] += cell[p] * weight;
-                } else {
-                    add_upsampled(prepared, cell, width, row_buffer, out);
-                }
-            }
-        }
-        for (int pass = 0; pass < settings.smoothing; ++pass)
-            blur(image, channels, height, width, blur_buffer);
-        constrain(settings, image, pixels);
+        painters[at(thread)].paint(indices[i], images + i * pixels, count * pixels);
     });
 }
 

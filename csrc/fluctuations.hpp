@@ -19,25 +19,26 @@ namespace pyoip {
 void normal_values(std::uint64_t seed, std::uint32_t stream, std::uint32_t slot, std::uint64_t index,
                    float* out, std::int64_t count);
 
-struct Scale {
-    int cells_h = 0, cells_w = 0;  // of the grid
-    float weight = 0.0f;
+struct Cells {
+    int height = 0, width = 0;  // of the grid of a scale
+};
+
+struct Mix {
+    std::vector<float> weights;  // one of each scale
+    int smoothing = 0;           // passes of the 3x3 binomial blur
 };
 
 struct FluctuationSettings {
     std::uint64_t seed = 0;
     std::uint32_t stream = 0;
-    std::vector<Scale> scales;
-    int smoothing = 0;  // passes of the 3x3 binomial blur
+    std::vector<Cells> scales;
+    std::vector<Mix> mixes;
     Constraint constraint = Constraint::standardize;
     float low = 0.0f, high = 1.0f;
 };
 
-// The 3x3 binomial blur (1 2 1)/4 x (1 2 1)/4 of every channel in place, edges replicated.
-// scratch: (2, width).
-void blur(float* image, int channels, int height, int width, float* scratch);
-
-// images (count, C, H, W) of the pool's images `indices` (count). False when cancelled.
+// images (mixes, count, C, H, W) of the pool's images `indices` (count): the same normal values,
+// drawn once, in all mixes; those of a mix are what it makes alone. False when cancelled.
 bool start_images(const FluctuationSettings& settings, int channels, int height, int width,
                   const std::uint64_t* indices, std::int64_t count, float* images, int threads,
                   const Poll& poll);

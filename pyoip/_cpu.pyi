@@ -12,9 +12,9 @@ def peak_flops(threads: int, seconds: float) -> float: ...
 def start_images(
     indices: ArrayLike,
     shape: tuple[int, int, int],
-    scales: Sequence[tuple[int, int, float]],
+    scales: Sequence[tuple[int, int]],
+    mixes: Sequence[tuple[Sequence[float], int]],
     *,
-    smoothing: int,
     seed: int,
     stream: int,
     constraint: str,

@@ -9,7 +9,7 @@ drawn alone or among a million, on any number of threads and on any machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,26 +136,52 @@ def start_images(
     >>> bool((start_images(indices=[3])[0] == pool[3]).all())
     True
     """
-    from . import _cpu
-
-    rule = as_constraint(constraint)
     fluctuations = Fluctuations() if fluctuations is None else fluctuations
     ok = isinstance(fluctuations, Fluctuations)
     require(ok, "fluctuations", fluctuations, "a pyoip.Fluctuations")
+    images: NDArray[np.float32] = mixed_images(
+        shape,
+        [fluctuations],
+        _numbers(count, indices),
+        seed=seed,
+        stream=stream,
+        constraint=constraint,
+        threads=threads,
+        progress=progress,
+    )[0]
+    return images
+
+
+def mixed_images(
+    shape: tuple[int, int, int],
+    mixes: Sequence[Fluctuations],
+    numbers: NDArray[np.integer],
+    *,
+    seed: int = 0,
+    stream: int = 0,
+    constraint: Constraint | str = "standardize",
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> NDArray[np.float32]:
+    """Start images by number in several mixes of the same scales, (mixes, count, C, H, W).
+
+    Each is what `start_images` makes of its mix: all mixes weigh the same random numbers, which
+    are drawn once for all.
+    """
+    from . import _cpu
+
+    rule = as_constraint(constraint)
     channels, height, width = check_shape(shape)
-    check_mix(fluctuations, height, width)
+    for mix in mixes:
+        check_mix(mix, height, width)
+    (scales,) = {mix.scales: mix.cells(height, width) for mix in mixes}.values()
     whole("seed", seed, 0, 2**64 - 1)
     whole("stream", stream, 0, 2**24 - 1)
-    return _cpu.start_images(
-        _numbers(count, indices),
+    images: NDArray[np.float32] = _cpu.start_images(
+        numbers,
         (channels, height, width),
-        [
-            (down, across, weight)
-            for (down, across), weight in zip(
-                fluctuations.cells(height, width), fluctuations.weights, strict=True
-            )
-        ],
-        smoothing=fluctuations.smoothing,
+        scales,
+        [(mix.weights, mix.smoothing) for mix in mixes],
         seed=seed,
         stream=stream,
         constraint=rule.kind,
@@ -164,6 +190,7 @@ def start_images(
         threads=default_threads(threads),
         progress=progress,
     )
+    return images
 
 
 def _numbers(

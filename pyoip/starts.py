@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .engines import Engine
 from .errors import InvalidArgument
-from .fluctuations import Fluctuations, start_images
+from .fluctuations import Fluctuations, mixed_images, start_images
 from .network import Layer, Network
 from .reference import constrain
 from .result import Result
@@ -54,10 +55,15 @@ class Job:
 
     def pool(self, indices: NDArray[np.integer[Any]]) -> Floats:
         """Candidates by number. One pool serves all maps of all layers (stream 0)."""
-        return start_images(
-            shape=self.shape,
-            fluctuations=self.fluctuations,
-            indices=indices,
+        images: Floats = self.pools(indices, [self.fluctuations])[0]
+        return images
+
+    def pools(self, indices: NDArray[np.integer[Any]], mixes: Sequence[Fluctuations]) -> Floats:
+        """Candidates by number in other fluctuations than its own, (mixes, count, C, H, W)."""
+        return mixed_images(
+            self.shape,
+            mixes,
+            indices,
             seed=self.settings.seed,
             constraint=self.settings.constraint,
             threads=self.threads,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import pyoip
+from pyoip.surveys import plan
 from pyoip.surveys.store import reading
 
 MIXES = pyoip.grid(scales=(1, 4), smoothings=(0, 1))  # six
@@ -19,6 +22,12 @@ TABLES = {
     "oips": "mix, map",
     "article": "start, map",
 }
+
+
+def small_pieces(patch: pytest.MonkeyPatch) -> None:
+    """A small survey in eleven: of the article 2, scored 3 of two mixes each, climbed 6."""
+    patch.setattr(plan, "MIXES_AT_ONCE", 2)
+    patch.setattr(plan, "CLIMBED_AT_ONCE", 8)
 
 
 def survey(out: Path, **changed: Any) -> pyoip.Survey:

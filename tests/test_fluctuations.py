@@ -7,7 +7,7 @@ import pytest
 
 from pyoip import _cpu, reference
 from pyoip.errors import InvalidArgument
-from pyoip.fluctuations import Fluctuations, start_images
+from pyoip.fluctuations import Fluctuations, mixed_images, start_images
 from pyoip.settings import Constraint
 
 KNOWN_BITS = [3194418003, 1063294877, 3215550655, 1065699551]
@@ -63,6 +63,40 @@ def test_an_image_is_the_same_alone_or_among_many() -> None:
     assert not np.array_equal(far[0], pool[0])
     assert start_images(500, seed=9, threads=1).tobytes() == pool.tobytes()
     assert start_images(500, seed=9, threads=3).tobytes() == pool.tobytes()
+
+
+def test_all_instruction_sets_draw_the_same(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where none of that name is there: engines refuse it, images do not depend on it."""
+    for shape, mix in (((1, 28, 28), Fluctuations()), ((3, 17, 23), Fluctuations(smoothing=2))):
+        for constraint in ("standardize", "clip"):
+            monkeypatch.setenv("PYOIP_CPU_ISA", isa)
+            images = start_images(9, shape, mix, constraint=constraint)
+            for other in ("baseline", "mmx"):
+                monkeypatch.setenv("PYOIP_CPU_ISA", other)
+                again = start_images(9, shape, mix, constraint=constraint)
+                assert images.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 23), (2, 1, 40)])
+@pytest.mark.parametrize("constraint", ["standardize", "clip"])
+def test_a_mix_is_the_same_alone_or_among_many(
+    shape: tuple[int, int, int], constraint: str
+) -> None:
+    """Whatever mixes share: weights of the first scales, all weights, a scale that some lack."""
+    weights = [(1, 1, 0.5), (1, 1, 0.25), (0, 1, 0.5), (1, 0, 0), (0, 0, 3), (1, 1, 0.5)]
+    smoothings = (2, 0, 1, 0, 4, 0)
+    numbers = np.array([5, 0, 2**63, 77], np.uint64)
+    mixes = [Fluctuations((1, 2, 5), w, s) for w, s in zip(weights, smoothings, strict=True)]
+    for threads in (1, 3):
+        many = mixed_images(
+            shape, mixes, numbers, seed=8, stream=2, constraint=constraint, threads=threads
+        )
+        assert many.shape == (6, 4, *shape)
+        for mix, images in zip(mixes, many, strict=True):
+            alone = start_images(
+                None, shape, mix, indices=numbers, seed=8, stream=2, constraint=constraint
+            )
+            assert images.tobytes() == alone.tobytes()
 
 
 def test_seed_and_stream_make_other_pools() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from itertools import combinations
@@ -17,6 +18,7 @@ from PIL import Image
 
 import pyoip
 from pyoip.canvas import contrast_window, to_pixels
+from pyoip.surveys import plan as plan_module
 from pyoip.surveys.findings import Survey
 from pyoip.surveys.load import load_survey
 from pyoip.surveys.pictures import (
@@ -47,6 +49,14 @@ from pyoip.surveys.report import about_map, summary
 from pyoip.surveys.starters import Starter
 
 MIXES = pyoip.grid(scales=(1, 4), smoothings=(0, 1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pieces() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_module, "MIXES_AT_ONCE", 1)
+        patch.setattr(plan_module, "CLIMBED_AT_ONCE", 6)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,15 @@ std::vector<const Kernels*> usable_kernels() {
     return usable;
 }
 
+// A wish that cannot be met is refused where an engine is made: start images are the same by any.
+const Noise& choose_noise() {
+    const std::vector<const Kernels*> usable = usable_kernels();
+    const char* wanted = std::getenv("PYOIP_CPU_ISA");
+    for (const Kernels* kernels : usable)
+        if (wanted != nullptr && std::string(wanted) == kernels->name) return kernels->noise();
+    return usable.front()->noise();
+}
+
 const Kernels& choose_kernels() {
     const std::vector<const Kernels*> usable = usable_kernels();
     const char* wanted = std::getenv("PYOIP_CPU_ISA");

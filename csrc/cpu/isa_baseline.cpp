@@ -5,6 +5,7 @@
 #else
 #define PYOIP_ISA_NAME "baseline"
 #endif
+#define PYOIP_NOISE baseline_noise
 #include "kernels.inl"
 
 namespace pyoip::cpu {

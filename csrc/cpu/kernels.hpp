@@ -2,6 +2,7 @@
 // files beside this one and compiled per instruction set by isa_*.cpp.
 #pragma once
 
+#include "noise.hpp"
 #include "plan.hpp"
 
 namespace pyoip::cpu {
@@ -20,6 +21,7 @@ struct TeamState {
 struct Kernels {
     const char* name;
     int lanes;  // floats in a vector
+    const Noise& (*noise)();
 
     // `memory` is Plan::floats long, zeroed once and then reused for any number of calls.
     void (*score)(const Plan&, float* memory, const float* image, Objective, float* scores);
@@ -43,6 +45,8 @@ const Kernels& avx512_kernels();
 // The best set of kernels that this processor runs, or the one named by PYOIP_CPU_ISA.
 // Throws std::invalid_argument naming what is missing.
 const Kernels& choose_kernels();
+// The same for start images; the best where PYOIP_CPU_ISA names none that there is.
+const Noise& choose_noise();
 
 // All that this build holds and this processor runs, best first.
 std::vector<const Kernels*> usable_kernels();

@@ -1,5 +1,5 @@
-// All kernels for one instruction set. The including file defines PYOIP_LANES and
-// PYOIP_ISA_NAME; everything has internal linkage, so that sets never mix.
+// All kernels for one instruction set. The including file defines PYOIP_LANES,
+// PYOIP_ISA_NAME and PYOIP_NOISE; everything has internal linkage, so that sets never mix.
 #include <sched.h>
 
 #include <utility>
@@ -46,8 +46,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codes are packed and c
 
 #include "peak.inl"
 
-constexpr Kernels kKernels{PYOIP_ISA_NAME, PYOIP_LANES, score,   activations,  gradient,
-                           ascend,         assist,      dismiss, multiply_adds};
+constexpr Kernels kKernels{PYOIP_ISA_NAME, PYOIP_LANES, PYOIP_NOISE, score,   activations,
+                           gradient,       ascend,      assist,      dismiss, multiply_adds};
 
 }  // namespace
 }  // namespace pyoip::cpu

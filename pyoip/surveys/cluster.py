@@ -225,7 +225,8 @@ class Queue:
             if task.key in done:
                 continue
             if task.kind == "score":
-                self._scorings[task.mix] = self._scorings.get(task.mix, 0) + 1
+                for mix in task.covered:
+                    self._scorings[mix] = self._scorings.get(mix, 0) + 1
             if task.kind == "climb" and self._scorings.get(task.mix):
                 self._climbs.setdefault(task.mix, []).append(task)
             else:
@@ -242,10 +243,12 @@ class Queue:
 
     def finished(self, task: Task) -> None:
         """Let begin what has waited for a piece; it goes first, so that mixes end early."""
-        if task.kind == "score":
-            self._scorings[task.mix] -= 1
-            if not self._scorings[task.mix]:
-                self._ready.extendleft(reversed(self._climbs.pop(task.mix, [])))
+        if task.kind != "score":
+            return
+        for mix in reversed(task.covered):
+            self._scorings[mix] -= 1
+            if not self._scorings[mix]:
+                self._ready.extendleft(reversed(self._climbs.pop(mix, [])))
 
 
 # --- on a worker -------------------------------------------------------------------------------

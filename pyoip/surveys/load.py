@@ -59,9 +59,12 @@ def _oips(database: Any, plan: Plan) -> dict[str, Any]:
     texts = {n: np.full(shape, "", "<U16") for n in _TEXTS}
     column = {number: i for i, number in enumerate(plan.maps)}
     asked = f"SELECT mix, map, {', '.join((*_NUMBERS.values(), *_TEXTS.values()))} FROM oips"
-    for mix, number, *values in database.execute(asked):
-        for array, value in zip((*numbers.values(), *texts.values()), values, strict=True):
-            array[mix, column[number]] = value
+    rows = database.execute(asked).fetchall()
+    if rows:
+        mix, number, *values = zip(*rows, strict=True)
+        places = list(mix), [column[n] for n in number]
+        for array, found in zip((*numbers.values(), *texts.values()), values, strict=True):
+            array[places] = found
     numbers["alive"] /= plan.starts
     return {**numbers, **texts}
 

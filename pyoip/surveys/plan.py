@@ -2,7 +2,9 @@
 
 A *mix* is a setting of the fluctuations: a weight for each length scale, and how often the sum is
 smoothed. Every mix draws the same random numbers, so that two of them differ in nothing but their
-weights.
+weights, and a piece that scores start images draws them once for several mixes.
+
+A piece costs some time of its own, so that one has about as many ascents as a moment allows.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from numbers import Real
 from typing import Any, Literal
@@ -26,8 +28,10 @@ from ..settings import Constraint, Settings, require, whole
 SMOOTHINGS = (0, 1, 2, 4)
 LEVELS = (0.0, 1.0)
 
-SCORED_AT_ONCE = 16384  # start images of one piece of work; fewer of large ones
-CLIMBED_AT_ONCE = 32  # maps of one piece; fewer where images are large
+SCORED_AT_ONCE = 16384  # start images of one piece of work, of all its mixes; fewer of large ones
+SCORED_LEAST = 64  # of each of its mixes
+MIXES_AT_ONCE = 16  # of one piece
+CLIMBED_AT_ONCE = 128  # pairs of map and mix of one piece; fewer where images are large
 SCORED_PIXELS = 2**25
 CLIMBED_PIXELS = 2**22  # start images of all its ascents
 MOST_MIXES = 2**16
@@ -141,12 +145,20 @@ class Task:
         -1 for the article's own fluctuations.
     first, count : int
         Start images by number; of "climb" maps by their place in the plan.
+    mixes : int
+        How many from `mix` on.
     """
 
     kind: Kind
     mix: int
     first: int
     count: int
+    mixes: int = 1
+
+    @property
+    def covered(self) -> range:
+        """Numbers of its mixes."""
+        return range(self.mix, self.mix + self.mixes)
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -202,26 +214,44 @@ class Plan:
         pairs = (pair for mix in self.mixes for pair in zip(mix.scales, mix.weights, strict=True))
         return tuple(sorted({scale for scale, weight in pairs if weight}))
 
-    def scorings(self, mix: int) -> Iterator[Task]:
-        """Pieces that score the start images of a mix."""
-        most = SCORED_PIXELS // math.prod(self.shape)
-        return _pieces("score", mix, self.starts, min(SCORED_AT_ONCE, max(64, most)))
+    def groups(self) -> Iterator[range]:
+        """Neighbouring mixes of the same scales, which are scored together."""
+        together = min(MIXES_AT_ONCE, self._scored_at_once // SCORED_LEAST)
+        first = 0
+        for _, same in itertools.groupby(self.mixes, lambda mix: mix.scales):
+            count = len(list(same))
+            yield from _parts(range(first, first + count), together)
+            first += count
 
-    def climbs(self, mix: int) -> Iterator[Task]:
-        """Pieces that climb from the best of them; all scorings of the mix come first."""
-        most = CLIMBED_PIXELS // (math.prod(self.shape) * self.ascents)
-        return _pieces("climb", mix, len(self.maps), min(CLIMBED_AT_ONCE, max(1, most)))
+    @property
+    def _scored_at_once(self) -> int:
+        most = SCORED_PIXELS // math.prod(self.shape)
+        return min(SCORED_AT_ONCE, max(SCORED_LEAST, most))
+
+    def scorings(self, group: range) -> Iterator[Task]:
+        """Pieces that score the start images of a group of mixes."""
+        for piece in _pieces("score", group[0], self.starts, self._scored_at_once // len(group)):
+            yield replace(piece, mixes=len(group))
+
+    def climbs(self, group: range) -> Iterator[Task]:
+        """Pieces that climb from the best of them; all scorings of the group come first."""
+        pairs = CLIMBED_PIXELS // (math.prod(self.shape) * self.ascents)
+        pairs = min(CLIMBED_AT_ONCE, max(1, pairs))
+        for part in _parts(group, pairs // len(self.maps)):
+            for piece in _pieces("climb", part[0], len(self.maps), pairs):
+                yield replace(piece, mixes=len(part))
 
     def articles(self) -> Iterator[Task]:
         """Pieces that go the article's way."""
-        return _pieces("article", -1, self.article, 1)
+        most = max(1, CLIMBED_AT_ONCE // len(self.maps))
+        return _pieces("article", -1, self.article, most)
 
     def tasks(self) -> Iterator[Task]:
         """All pieces, in the order in which one machine does them."""
         yield from self.articles()
-        for mix in range(len(self.mixes)):
-            yield from self.scorings(mix)
-            yield from self.climbs(mix)
+        for group in self.groups():
+            yield from self.scorings(group)
+            yield from self.climbs(group)
 
     def as_texts(self) -> dict[str, str]:
         """Every attribute as JSON, for the store."""
@@ -242,6 +272,13 @@ class Plan:
 def _pieces(kind: Kind, mix: int, total: int, most: int) -> Iterator[Task]:
     for first in range(0, total, most):
         yield Task(kind, mix, first, min(most, total - first))
+
+
+def _parts(group: range, most: int) -> Iterator[range]:
+    """A group in parts of much the same length, `most` or fewer; 1 where that is 0."""
+    count = math.ceil(len(group) / max(1, most))
+    for part in range(count):
+        yield group[len(group) * part // count : len(group) * (part + 1) // count]
 
 
 def as_mixes(given: Any, shape: tuple[int, int, int]) -> tuple[Fluctuations, ...]:

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import EngineUnavailable, Interrupted
+from ..files import check_place
 from ..fluctuations import Fluctuations
 from ..network import load
 from ..settings import Constraint, Settings, as_constraint, require, whole
 from .findings import Survey
 from .load import load_survey
 from .plan import Plan, Task, as_mixes
-from .store import Store
-from .work import Found, Scored, Worker
+from .store import Store, as_file
+from .work import Climbed, Found, Worker
 
 if TYPE_CHECKING:
     from .cluster import Machines
@@ -90,7 +93,7 @@ def survey(
     layer, maps
         As in `pyoip.ascend`.
     out : path
-        The file, an SQLite database.
+        The file, an SQLite database, in a folder that is there.
     mixes : Fluctuations or several, optional
         What `pyoip.grid` and `pyoip.sobol` make; default the grid of 60.
     starts : int
@@ -146,8 +149,9 @@ def survey(
     """
     network = load(model, input_shape=input_shape)
     target, numbers = network.select(layer, maps)
-    rule, count = as_constraint(constraint), whole("starts", starts, 1, 2**31)
+    rule, count = as_constraint(constraint), whole("starts", starts, 1, 2**31 - 1)
     exactness: Any = precision
+    check_place(as_file(out))
     require(scheduler is None or isinstance(scheduler, str), "scheduler", scheduler, "an address")
     plan = Plan(
         network=network.name,
@@ -248,8 +252,10 @@ class Meter:
     def weight(self, task: Task) -> float:
         """Ascents of a piece, or what takes as long."""
         if task.kind == "score":
-            return task.count / IMAGES_PER_ASCENT
-        return len(self._plan.maps) if task.kind == "article" else task.count * self._plan.ascents
+            return task.count * task.mixes / IMAGES_PER_ASCENT
+        if task.kind == "article":
+            return task.count * len(self._plan.maps)
+        return task.count * task.mixes * self._plan.ascents
 
     def within(self, task: Task) -> Callable[[float], None]:
         """What takes the share of a piece that is done; one that falls back is passed over."""
@@ -285,6 +291,7 @@ class Meter:
 
 def awake(plan: Plan, found: Found) -> set[int]:
     """Maps that anything in a piece activates."""
-    if isinstance(found, Scored):
-        return {number for number, alive in zip(plan.maps, found.alive, strict=True) if alive > 0}
-    return set(found.maps[found.activations > 0].tolist())
+    if isinstance(found, Climbed):
+        return set(found.maps[found.activations > 0].tolist())
+    alive = np.any([one.alive > 0 for one in found], axis=0)
+    return set(np.array(plan.maps)[alive].tolist())

@@ -12,7 +12,7 @@ plan (name, value)
 maps (map, real, bound)
     What real images reach, and what no image can exceed; NULL where unknown.
 tasks (kind, mix, first, engine)
-    Pieces that are done.
+    Pieces that are done; one that scores several mixes stands under the first.
 scores (mix, first, count, alive, awake, numbers, scores)
     Of the pieces that score start images; arrays as in `work.Scored`.
 oips (mix, alive, map, activation, preactivation, verdict, woke, steps, stop, start, image)
@@ -36,13 +36,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..settings import require
+from ..settings import Constraint, require
 from ..summary import ranges
 from .plan import Plan, Task
 from .work import Climbed, Found, Numbers, Scored, merged
 
 APPLICATION = 0x4F495053  # "OIPS", in the file's header
-VERSION = 1
+VERSION = 2
 
 _OIP = """
     map INTEGER, activation REAL NOT NULL, preactivation REAL NOT NULL, verdict TEXT NOT NULL,
@@ -70,7 +70,7 @@ class Store:
     Parameters
     ----------
     path : path
-        Made, with its parents, where it does not exist.
+        Made where it does not exist, in a folder that does.
     plan : Plan
         What an existing file must have been begun with.
 
@@ -83,8 +83,6 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], plan: Plan) -> None:
         self.path, self.plan = as_file(path), plan
-        with self._told():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _Lock(self.path.resolve())
         try:
             with self._told():
@@ -114,13 +112,15 @@ class Store:
         return set(self._database.execute("SELECT kind, mix, first FROM tasks"))
 
     def starts_of(self, task: Task) -> Numbers:
-        """The best start images (n, ascents) of the maps of a piece, whose mix is all scored."""
+        """The best start images (mixes, n, ascents) of a piece, whose mixes are all scored."""
+        best = np.stack([self._best_of(mix) for mix in task.covered])
+        return best[:, task.first : task.first + task.count]
+
+    def _best_of(self, mix: int) -> Numbers:
         rows = self._database.execute(
-            "SELECT alive, awake, numbers, scores FROM scores WHERE mix = ? ORDER BY first",
-            (task.mix,),
+            "SELECT alive, numbers, scores FROM scores WHERE mix = ? ORDER BY first", (mix,)
         )
-        best = merged([_scored(self.plan, row) for row in rows])
-        return best[task.first : task.first + task.count]
+        return merged([_scored(self.plan, row) for row in rows])
 
     def awake(self) -> set[int]:
         """Maps that something stored activates: a start image that is scored, or an ascent."""
@@ -141,35 +141,38 @@ class Store:
 
     def put(self, task: Task, found: Found, engine: str) -> None:
         """Keep a piece of work, all of it or nothing."""
-        if isinstance(found, Scored):
-            self._put_scored(task, found, engine)
-        else:
+        if isinstance(found, Climbed):
             self._put_climbed(task, found, engine)
+        else:
+            self._put_scored(task, found, engine)
 
-    def _put_scored(self, task: Task, found: Scored, engine: str) -> None:
-        arrays = (found.alive, found.numbers, found.scores)
-        alive, numbers, scores = (np.ascontiguousarray(array).tobytes() for array in arrays)
-        row = (task.mix, task.first, task.count, alive, found.awake, numbers, scores)
+    def _put_scored(self, task: Task, found: tuple[Scored, ...], engine: str) -> None:
+        rows = [
+            (mix, task.first, task.count, *_blobs(one))
+            for mix, one in zip(task.covered, found, strict=True)
+        ]
         with self._transaction():
-            self._many("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
-            self._finish(task, engine, images=task.count)
+            self._many("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._finish(task, engine, images=task.count * task.mixes)
 
     def _put_climbed(self, task: Task, found: Climbed, engine: str) -> None:
         with self._transaction():
             if task.kind == "article":
                 self._many("INSERT INTO article VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(found))
             else:
-                alive = self._alive(task.mix)
-                rows = ((task.mix, alive[row[0]], *row) for row in _rows(found))
+                pairs = zip(self._pairs(task), _rows(found), strict=True)
+                rows = ((*pair, *row) for pair, row in pairs)
                 self._many("INSERT INTO oips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             starts = self.plan.ascents if task.kind == "climb" else 1
             self._finish(task, engine, ascents=len(found.maps) * starts)
 
-    def _alive(self, mix: int) -> dict[int, int]:
-        """Of each map, how many start images of a mix activate it."""
-        rows = self._database.execute("SELECT alive FROM scores WHERE mix = ?", (mix,))
-        total = sum(np.frombuffer(blob, np.int64) for (blob,) in rows)
-        return dict(zip(self.plan.maps, np.asarray(total).tolist(), strict=True))
+    def _pairs(self, task: Task) -> Iterator[tuple[int, int]]:
+        """Of every pair of mix and map: the mix; how many of its start images activate the map."""
+        for mix in task.covered:
+            rows = self._database.execute("SELECT alive FROM scores WHERE mix = ?", (mix,))
+            total = np.sum([np.frombuffer(blob, np.int64) for (blob,) in rows], axis=0)
+            for alive in total[task.first : task.first + task.count].tolist():
+                yield mix, alive
 
     def _finish(self, task: Task, engine: str, *, ascents: int = 0, images: int = 0) -> None:
         self._many("INSERT INTO tasks VALUES (?, ?, ?, ?)", [(*task.key, engine)])
@@ -237,27 +240,32 @@ class Store:
 
 
 def _rows(found: Climbed) -> Iterator[tuple[Any, ...]]:
-    for i, number in enumerate(found.maps.tolist()):
-        image = () if found.images is None else (found.images[i].tobytes(),)
-        yield (
-            number,
-            float(found.activations[i]),
-            float(found.preactivations[i]),
-            found.verdicts[i],
-            int(found.woke[i]),
-            int(found.steps[i]),
-            found.stops[i],
-            int(found.starts[i]),
-            *image,
-        )
+    images = () if found.images is None else ([image.tobytes() for image in found.images],)
+    return zip(
+        found.maps.tolist(),
+        found.activations.tolist(),
+        found.preactivations.tolist(),
+        found.verdicts,
+        found.woke.tolist(),
+        found.steps.tolist(),
+        found.stops,
+        found.starts.tolist(),
+        *images,
+        strict=True,
+    )
 
 
-def _scored(plan: Plan, row: tuple[bytes, bytes, bytes, bytes]) -> Scored:
-    alive, awake, numbers, scores = row
+def _blobs(found: Scored) -> tuple[bytes, ...]:
+    arrays = found.numbers.tobytes(), found.scores.tobytes()
+    return found.alive.tobytes(), found.awake, *arrays
+
+
+def _scored(plan: Plan, row: tuple[bytes, bytes, bytes]) -> Scored:
+    alive, numbers, scores = row
     shape = (len(plan.maps), plan.ascents)
     return Scored(
         np.frombuffer(alive, np.int64),
-        awake,
+        b"",
         np.frombuffer(numbers, np.int64).reshape(shape),
         np.frombuffer(scores, np.float32).reshape(shape),
     )
@@ -304,6 +312,9 @@ def _other_mixes(before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, Constraint):
+        box = value.kind == "clip"
+        return f"'{value.kind}' to {value.low:g} … {value.high:g}" if box else repr(value.kind)
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 

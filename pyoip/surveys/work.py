@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ..engines import STOPS, Ascents, Engine, for_layer
 from ..errors import UnsupportedLayer
 from ..fluctuations import Fluctuations
 from ..network import Network
+from ..settings import Objective
 from ..starts import BLOCK_BYTES, Job, Starts, known_maxima
 from .plan import Plan, Task
 
@@ -28,6 +30,8 @@ ARTICLE = Fluctuations(scales=(1.0, 2.0), weights=(1.0, 1.0))
 """What the article drew most of its start images from: fluctuations of one and two pixels."""
 
 ARTICLE_STEP = 0.1
+
+DRAWN_BYTES = 2**24  # of start images at a time: little enough to be laid in the same memory again
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,7 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Climbed:
-    """The best ascent of each of some maps.
+    """The best ascent of each of some maps, in one mix or several, one after the other.
 
     Attributes
     ----------
@@ -82,7 +86,8 @@ class Climbed:
     verdicts: tuple[str, ...]
 
 
-Found = Scored | Climbed
+Found = tuple[Scored, ...] | Climbed
+"""Of a piece of work; of one that scores, what came of each of its mixes."""
 
 
 class Worker:
@@ -99,6 +104,7 @@ class Worker:
     def __init__(self, network: Network, plan: Plan, threads: int | None = None) -> None:
         self.network, self.plan, self._threads = network, plan, threads
         self._target = network.layers[plan.layer - 1]
+        self._maps = np.array(plan.maps, np.int64)
 
     @cached_property
     def engine(self) -> Engine:
@@ -128,7 +134,7 @@ class Worker:
         return bounds_of(self.network, self._target, rule)[list(self.plan.maps)]
 
     def perform(self, task: Task, starts: Numbers | None, report: Report | None = None) -> Found:
-        """A piece of work; maps climb from `starts`, their start images by number (n, K)."""
+        """A piece of work; maps climb from `starts`, their start images (mixes, n, K) by number."""
         if task.kind == "article":
             return self.article(task)
         if task.kind == "score":
@@ -138,97 +144,150 @@ class Worker:
 
     # --- scores ------------------------------------------------------------------------------
 
-    def score(self, task: Task, report: Report | None = None) -> Scored:
-        """Score some start images of a mix."""
-        job = self._job(self.plan.mixes[task.mix], self.plan.maps)
+    def score(self, task: Task, report: Report | None = None) -> tuple[Scored, ...]:
+        """Score some start images in some mixes, one answer for each mix."""
+        mixes = [self.plan.mixes[mix] for mix in task.covered]
+        job = self._job(mixes[0], self._maps)
         numbers = np.arange(task.first, task.first + task.count)
-        after = np.empty((len(numbers), len(job.maps)), np.float32)
-        before = np.zeros_like(after)  # where it is needed: of maps that nothing activates
-        block = max(1, BLOCK_BYTES // (4 * job.pixels))
-        hopeful = ~(self.bounds <= 0)
+        after = np.empty((len(mixes), len(job.maps), len(numbers)), np.float32)
+        before = after[:0]  # made where it is needed: for maps that nothing activates
+        block = max(1, DRAWN_BYTES // (4 * job.pixels * len(mixes)))
+        hopeful = np.tile(~(self.bounds <= 0), (len(mixes), 1))
         for first in range(0, len(numbers), block):
             part = slice(first, first + block)
-            images = job.pool(numbers[part])
-            after[part] = self.engine.score(images, "activation")[:, job.maps]
-            hopeful &= ~(after[part] > 0).any(axis=0)
-            if hopeful.any():
-                before[part] = self.engine.score(images, "preactivation")[:, job.maps]
+            images = job.pools(numbers[part], mixes)
+            after[:, :, part] = self._scores(images, "activation")
+            hopeful &= ~(after[:, :, part] > 0).any(axis=2)
+            wanted = np.flatnonzero(hopeful.any(axis=1))
+            if len(wanted):
+                before = before if len(before) else np.zeros_like(after)
+                before[wanted, :, part] = self._scores(images[wanted], "preactivation")
             if report is not None:
-                report((first + len(images)) / len(numbers))
-        alive = (after > 0).sum(axis=0)
-        best, values = self._best(numbers, np.where(hopeful, before, after))
-        packed = np.packbits(after > 0, axis=1).tobytes()
-        return Scored(alive, zlib.compress(packed, 1), best, values)
+                report((first + images.shape[1]) / len(numbers))
+        merit = np.where(hopeful[:, :, None], before, after) if hopeful.any() else after
+        best, values = self._best(numbers, merit)
+        alive = (after > 0).sum(axis=2)
+        return tuple(map(Scored, alive, map(_awake, after), best, values))
+
+    def _scores(self, images: Floats, objective: Objective) -> Floats:
+        """Of images (mixes, count, C, H, W) for the maps of the plan, (mixes, maps, count)."""
+        flat = images.reshape(-1, *images.shape[2:])
+        scores = self.engine.score(flat, objective)[:, self._maps]
+        return scores.reshape(*images.shape[:2], -1).transpose(0, 2, 1)
 
     def _best(self, numbers: Numbers, scores: Floats) -> tuple[Numbers, Floats]:
-        """The best (maps, K) of scores (count, maps); the earlier of equal ones first."""
-        count, maps = scores.shape
-        most = min(self.plan.ascents, count)
-        best = np.full((maps, self.plan.ascents), -1, np.int64)
-        values = np.full((maps, self.plan.ascents), -np.inf, np.float32)
-        least = np.partition(scores, count - most, axis=0)[count - most]
-        for row, column in enumerate(scores.T):
-            high = np.flatnonzero(column >= least[row])
-            order = high[np.argsort(-column[high], kind="stable")[:most]]
-            best[row, :most], values[row, :most] = numbers[order], column[order]
-        return best, values
+        """The best (…, K) of scores (…, count); the earlier of equal ones first.
+
+        All rows at once: only what reaches a row's K-th is sorted.
+        """
+        kept, count = self.plan.ascents, len(numbers)
+        most = min(kept, count)
+        rows = scores.reshape(-1, count)
+        least = np.partition(rows, count - most, axis=1)[:, count - most]
+        row, column = np.nonzero(rows >= least[:, None])
+        order = np.lexsort((column, -rows[row, column], row))
+        row, column = row[order], column[order]
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        row, column, place = (array[place < most] for array in (row, column, place))
+        best = np.full((len(rows), kept), -1, np.int64)
+        values = np.full((len(rows), kept), -np.inf, np.float32)
+        best[row, place], values[row, place] = numbers[column], rows[row, column]
+        shape = (*scores.shape[:-1], kept)
+        return best.reshape(shape), values.reshape(shape)
 
     # --- ascents -------------------------------------------------------------------------------
 
     def climb(self, task: Task, numbers: Numbers, report: Report | None = None) -> Climbed:
-        """Climb from start images `numbers` (n, K) of a mix towards n maps of the plan."""
-        maps = self.plan.maps[task.first : task.first + task.count]
-        job = self._job(self.plan.mixes[task.mix], maps, starts=numbers.shape[1], kicks=0)
+        """Climb from start images `numbers` (mixes, n, K) towards n maps in each mix."""
+        places = np.tile(np.arange(task.first, task.first + task.count), task.mixes)
+        mixes = tuple(self.plan.mixes[mix] for mix in task.covered)
+        job = self._job(mixes[0], self._maps[places], starts=numbers.shape[2], kicks=0)
+        job = _Mixed(**vars(job), mixes=mixes)
+        starts = Starts(job.place(numbers))
         told = None if report is None else lambda done, total, left: report(done / max(total, 1))
         parts = []
-        for outcome in climb(job, Starts(numbers), told, len(maps)):
+        for outcome in climb(job, starts, told, len(places)):
             if outcome is None:
                 raise KeyboardInterrupt
             parts.append((outcome.best, outcome.candidates))
         ascents, candidates = zip(*parts, strict=True)
-        best: Ascents = each(Ascents, lambda name: np.concatenate([vars(a)[name] for a in ascents]))
-        return self._climbed(job, best, np.concatenate(candidates))
+        best = _joined(ascents)
+        return self._climbed(job, best, places, np.concatenate(candidates) % _Mixed.APART)
 
     def article(self, task: Task) -> Climbed:
-        """Climb as the article did from one start image, for all maps of the plan."""
+        """Climb as the article did from some start images, each for all maps of the plan."""
         way = {"method": "article", "step_size": ARTICLE_STEP, "momentum": 0.0}
-        job = self._job(ARTICLE, self.plan.maps, **way)
-        image = job.pool(np.array([task.first]))
+        job = self._job(ARTICLE, self._maps, **way)
+        numbers = np.arange(task.first, task.first + task.count)
+        images = job.pool(numbers)
+        image, place = (grid.ravel() for grid in np.indices((len(numbers), len(job.maps))))
         block = max(1, BLOCK_BYTES // (4 * job.pixels))
         parts = []
-        for first in range(0, len(job.maps), block):
-            maps = job.maps[first : first + block].astype(np.int32)
-            found = self.engine.ascend(np.repeat(image, len(maps), axis=0), maps, job.settings)
+        for first in range(0, len(place), block):
+            part = slice(first, first + block)
+            maps = job.maps[place[part]].astype(np.int32)
+            found = self.engine.ascend(images[image[part]], maps, job.settings)
             if found.interrupted:
                 raise KeyboardInterrupt
-            parts.append(replace(found, images=image[:0], snapshots=image[:0]))
-        best: Ascents = each(Ascents, lambda name: np.concatenate([vars(a)[name] for a in parts]))
-        return replace(self._climbed(job, best, np.full(len(job.maps), task.first)), images=None)
+            parts.append(replace(found, images=images[:0], snapshots=images[:0]))
+        return replace(self._climbed(job, _joined(parts), place, numbers[image]), images=None)
 
-    def _climbed(self, job: Job, best: Ascents, numbers: Numbers) -> Climbed:
+    def _climbed(self, job: Job, best: Ascents, places: Numbers, numbers: Numbers) -> Climbed:
+        maps = self._maps[places]
         finite = np.isfinite(best.activations) & np.isfinite(best.preactivations)
         if not finite.all():
             raise UnsupportedLayer(
-                f"layer {self._target.number} ({self._target.name}): map {job.maps[~finite][0]} "
+                f"layer {self._target.number} ({self._target.name}): map {maps[~finite][0]} "
                 "exceeds float32 on the way to its OIP; rescale the weights"
             )
-        places = [self.plan.maps.index(number) for number in job.maps.tolist()]
         values = objective_of(best, job.settings)
         ended = converged_of(job, best)
-        judged = zip(
-            *(values, best.activations, self.real[places], self.bounds[places], ended), strict=True
-        )
+        numbers_of = (values, best.activations, self.real[places], self.bounds[places], ended)
+        judged = zip(*(column.tolist() for column in numbers_of), strict=True)
         return Climbed(
-            job.maps,
+            maps,
             numbers,
             best.images,
             best.activations,
             best.preactivations,
             best.steps,
             best.woke,
-            tuple(STOPS[code] for code in best.stops),
-            tuple(verdict_of(*numbers) for numbers in judged),
+            tuple(STOPS[code] for code in best.stops.tolist()),
+            tuple(verdict_of(*each_of) for each_of in judged),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixed(Job):
+    """A job whose pool is that of several mixes, one behind the other."""
+
+    APART: ClassVar[int] = 2**32  # between the first start images of two mixes
+
+    mixes: tuple[Fluctuations, ...]
+
+    def place(self, numbers: Numbers) -> Numbers:
+        """Numbers (mixes, n, K) of start images as those of this pool, (mixes · n, K)."""
+        mix = np.arange(len(self.mixes))[:, None, None]
+        return (mix * self.APART + numbers).reshape(-1, numbers.shape[2])
+
+    def pool(self, indices: NDArray[np.integer[Any]]) -> Floats:
+        """Candidates by number, ascending."""
+        ends = np.searchsorted(indices, np.arange(len(self.mixes) + 1) * self.APART)
+        parts = zip(self.mixes, pairwise(ends.tolist()), strict=True)
+        drawn = [self.pools(indices[a:b] % self.APART, [mix])[0] for mix, (a, b) in parts]
+        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
+
+
+def _joined(parts: Sequence[Ascents]) -> Ascents:
+    if len(parts) == 1:
+        return parts[0]
+    joined: Ascents = each(Ascents, lambda name: np.concatenate([vars(a)[name] for a in parts]))
+    return joined
+
+
+def _awake(scores: Floats) -> bytes:
+    """Which start images activate which maps, by scores (maps, count); see `bits`."""
+    return zlib.compress(np.packbits(scores.T > 0, axis=1).tobytes(), 1)
 
 
 def bits(awake: bytes, count: int, maps: int) -> NDArray[np.bool_]:

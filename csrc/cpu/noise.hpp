@@ -1,0 +1,57 @@
+// What start images are made of, on one plane (a channel of an image): functions written once in
+// noise.inl and compiled per instruction set by noise_*.cpp. They add, multiply, divide and take
+// roots of single numbers in a fixed order, without contraction, so that all sets give the same bits.
+#pragma once
+
+#include <cstdint>
+
+namespace pyoip::cpu {
+
+// Which normal values: `stream` < 2^24, `slot` < 2^8 (the number of the scale).
+struct Draw {
+    std::uint64_t seed;
+    std::uint32_t stream, slot;
+    std::uint64_t index;
+};
+
+constexpr int kRun = 8;   // floats: runs begin at a multiple of it, and are multiples of it long
+constexpr int kTaps = 4;  // cells that a bicubic pixel lies between
+
+// How much a cell gives to a run of pixels, in multiples of kRun; to all others it gives nothing.
+struct Run {
+    int first, length;
+    const float* weights;
+};
+
+// From which rows of cells a row of pixels is made, in ascending order; what is too many weighs 0.
+struct Taps {
+    int rows[kTaps];
+    float weights[kTaps];
+};
+
+struct Noise {
+    // out (count): standard normal values (Philox4x32-10, Box-Muller).
+    void (*normal_values)(const Draw&, float* out, std::int64_t count);
+    // rows (cells_h, stride) = weight * cells (cells_h, cells_w), each row upsampled by `runs`
+    // (cells_w); stride a multiple of kRun.
+    void (*widen)(const float* cells, float weight, int cells_h, int cells_w, const Run* runs, int stride,
+                  float* rows);
+    // out (height, width) = before + rows (…, stride), upsampled down the columns by `taps` (height).
+    void (*add_upsampled)(const float* before, const float* rows, const Taps* taps, int stride, int height,
+                          int width, float* out);
+    // out (count) = before + weight * cells.
+    void (*add_scaled)(const float* before, const float* cells, float weight, std::int64_t count, float* out);
+    // out (height, width): the 3x3 binomial blur (1 2 1)/4 x (1 2 1)/4, edges replicated. out may
+    // be `plane`; scratch: (height * width + 2).
+    void (*blur)(const float* plane, int height, int width, float* scratch, float* out);
+    // Zero mean and unit standard deviation.
+    void (*standardize)(float* image, std::int64_t count);
+    // The same, and then four deviations span the box, beyond which it is clipped.
+    void (*clip)(float* image, std::int64_t count, float low, float high);
+};
+
+const Noise& baseline_noise();
+const Noise& avx2_noise();  // where the build has them, see CMakeLists.txt
+const Noise& avx512_noise();
+
+}  // namespace pyoip::cpu

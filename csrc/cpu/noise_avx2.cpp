@@ -1,0 +1,5 @@
+#include "noise.inl"
+
+namespace pyoip::cpu {
+const Noise& avx2_noise() { return kNoise; }
+}  // namespace pyoip::cpu
