@@ -132,4 +132,3 @@ def test_the_device_benchmark_runs_where_there_is_none() -> None:
     assert "torch eager: verified" in found.stdout
     assert "times the best peer" in found.stdout
     assert "whole job, 128 ascents" in found.stdout
-    assert "left out" not in found.stdout.replace("JAX: left out: No module named 'jax'", "")
