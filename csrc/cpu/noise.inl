@@ -1,7 +1,6 @@
-// Bound: 5.4 normal values are drawn in the time that a pixel takes to be scored; see the table in
-// benchmarks/RESULTS.md. Loops run over blocks that the compiler can use vectors for; nothing
-// depends on how wide these are. Nothing here may call an inline function of the standard
-// library: the linker could keep the copy that was compiled for the widest instruction set.
+// Loops run over blocks that the compiler can use vectors for; nothing depends on how wide these
+// are. Nothing here may call an inline function of the standard library: the linker could keep the
+// copy that was compiled for the widest instruction set.
 #include "noise.hpp"
 
 namespace pyoip::cpu {
