@@ -152,12 +152,23 @@ class ByTorch:
         return (x.permute(2, 0, 1) if self.single else x)[:, None]
 
 
-def by_jax(task: Task, *, fused: bool) -> Run:
-    import jax
-    from peers.jax_peer import Ascender
+class ByJax:
+    """The step by hand in JAX, as one jitted loop; the images stay on the device."""
 
-    jax.config.update("jax_default_matmul_precision", "highest")
-    return Ascender(task, len(task.starts), 1, by_hand=True, fused=fused)
+    def __init__(self, task: Task, device: str, *, fused: bool) -> None:
+        import jax
+        from peers.jax_peer import Ascender
+
+        backend = jax.default_backend()
+        if device == "cuda" and backend != "gpu":
+            raise RuntimeError(f"runs on the {backend}, not on the GPU")
+        jax.config.update("jax_default_matmul_precision", "highest")
+        self.ascender = Ascender(task, len(task.starts), 1, by_hand=True, fused=fused)
+
+    def __call__(self, steps: int) -> Any:
+        (part,) = self.ascender.parts
+        x = self.ascender.loop(*part, steps).block_until_ready()
+        return (x.transpose(2, 0, 1) if self.ascender.batch_last else x)[:, None]
 
 
 def makers(options: argparse.Namespace) -> dict[str, Callable[[Task], Run]]:
@@ -167,8 +178,8 @@ def makers(options: argparse.Namespace) -> dict[str, Callable[[Task], Run]]:
         "torch eager": lambda task: ByTorch(task, device, "eager"),
         "torch compiled": lambda task: ByTorch(task, device, "compiled"),
         "torch CUDA graph": lambda task: ByTorch(task, device, "graph"),
-        "JAX": lambda task: by_jax(task, fused=False),
-        "JAX fused": lambda task: by_jax(task, fused=True),
+        "JAX": lambda task: ByJax(task, device, fused=False),
+        "JAX fused": lambda task: ByJax(task, device, fused=True),
     }
     if device == "cpu":
         del found["torch CUDA graph"]

@@ -30,8 +30,8 @@ std::vector<Extent> crop(const Stack& stack) {
 
 bool pools_quads(const ConvLayer& s, const Extent& e) {
     return s.pool == Pool::max && s.pool_h == 2 && s.pool_w == 2 && s.pool_stride_h == 2 &&
-           s.pool_stride_w == 2 && e.out_height == 2 * e.pooled_height &&
-           e.out_width == 2 * e.pooled_width && s.pool_top == 0 && s.pool_left == 0;
+           s.pool_stride_w == 2 && e.out_height == 2 * e.pooled_height && e.out_width == 2 * e.pooled_width &&
+           s.pool_top == 0 && s.pool_left == 0;
 }
 
 }  // namespace pyoip

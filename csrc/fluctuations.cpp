@@ -51,10 +51,10 @@ int rounded_up(int size) { return (size + kRun - 1) / kRun * kRun; }
 // A scale, ready to be laid over planes of `height` x `width`.
 struct Upsampling {
     Cells cells;
-    bool plain;                                // a cell is a pixel
-    std::vector<std::vector<float>> kept;      // weights of the runs
-    std::vector<cpu::Run> runs;                // of cells.width
-    std::vector<cpu::Taps> taps;               // of height
+    bool plain;                            // a cell is a pixel
+    std::vector<std::vector<float>> kept;  // weights of the runs
+    std::vector<cpu::Run> runs;            // of cells.width
+    std::vector<cpu::Taps> taps;           // of height
 
     Upsampling(Cells grid, int height, int width)
         : cells(grid), plain(grid.height == height && grid.width == width) {
@@ -95,8 +95,13 @@ struct Prepared {
     std::vector<float> nothing;      // a plane of zeros
 
     Prepared(const FluctuationSettings& given, int channels_, int height_, int width_)
-        : settings(given), noise(cpu::choose_noise()), channels(channels_), height(height_), width(width_),
-          order(given.mixes.size()), nothing(at(plane()), 0.0f) {
+        : settings(given),
+          noise(cpu::choose_noise()),
+          channels(channels_),
+          height(height_),
+          width(width_),
+          order(given.mixes.size()),
+          nothing(at(plane()), 0.0f) {
         for (const Cells& cells : given.scales) scales.emplace_back(cells, height, width);
         std::iota(order.begin(), order.end(), std::size_t(0));
         std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {

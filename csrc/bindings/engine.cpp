@@ -65,7 +65,7 @@ py::tuple gradient(const Engine& engine, const Floats& images, const Targets& ta
 }
 
 std::vector<AscentTask> tasks_of(Outcome& out, const Floats& starts, const Targets& targets,
-                             const Floats& sizes) {
+                                 const Floats& sizes) {
     const py::ssize_t count = starts.shape(0), pixels = starts.size() / std::max<py::ssize_t>(count, 1);
     const py::ssize_t points = out.history.shape(1), kept = out.snapshots.shape(1) * pixels;
     std::vector<AscentTask> all(static_cast<std::size_t>(count));

@@ -21,8 +21,8 @@ Floats images(const Indices& indices, const Shape& shape, const std::vector<Grid
     for (const auto& [cells_h, cells_w] : scales) settings.scales.push_back({cells_h, cells_w});
     for (const auto& [weights, smoothing] : mixes) settings.mixes.push_back({weights, smoothing});
     const py::ssize_t count = indices.size();
-    Floats out({py::ssize_t(mixes.size()), count, py::ssize_t(channels), py::ssize_t(height),
-                py::ssize_t(width)});
+    Floats out(
+        {py::ssize_t(mixes.size()), count, py::ssize_t(channels), py::ssize_t(height), py::ssize_t(width)});
     Watch watch(std::move(progress));
     const std::uint64_t* index = indices.data();
     float* data = out.mutable_data();

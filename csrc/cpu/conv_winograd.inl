@@ -16,7 +16,7 @@
 constexpr int kTiles = most_tiles(kLanes);
 
 template <int M>
-constexpr int kPoints = Winograd<M>::kSide* Winograd<M>::kSide;
+constexpr int kPoints = Winograd<M>::kSide * Winograd<M>::kSide;
 
 // to += factor * from, with the multiplication left out where it can be.
 template <int Sixteenths>

@@ -29,7 +29,8 @@ __device__ inline void constrain(const Block& b, const AscentSettings& s, Sums m
     if (s.constraint == Constraint::clip) {
         each_pixel(b, [&](int i) { b.image()[i] = fminf(fmaxf(b.image()[i], s.low), s.high); });
     } else {
-        const double count = b.plan.pixels, mean = m.first / count, variance = m.squares / count - mean * mean;
+        const double count = b.plan.pixels, mean = m.first / count,
+                     variance = m.squares / count - mean * mean;
         const float shift = float(mean), scale = variance > 0.0 ? 1.0f / sqrtf(float(variance)) : 0.0f;
         each_pixel(b, [&](int i) { b.image()[i] = (b.image()[i] - shift) * scale; });
     }
@@ -136,12 +137,11 @@ struct Memory {
     Pace pace;
     int snapshot = 0;  // the next to be kept
     int woke = -1;
-    unsigned index = 0;  // of the image
 };
 static_assert(sizeof(Memory) <= kKeptFloats * sizeof(float));
 
-__device__ __forceinline__ Stop why_to_stop(const AscentSettings& s, const Value& value, const Moments& moments, int t,
-                                            Memory& m) {
+__device__ __forceinline__ Stop why_to_stop(const AscentSettings& s, const Value& value,
+                                            const Moments& moments, int t, Memory& m) {
     const int window = s.smooth > s.patience ? s.smooth : s.patience;
     if (value.flat) return Stop::zero_gradient;
     if (moments.stop) return Stop::interrupted;
@@ -149,9 +149,9 @@ __device__ __forceinline__ Stop why_to_stop(const AscentSettings& s, const Value
 }
 
 // Takes down what the image of step t is worth, and keeps it where it is the best or asked for.
-__device__ __forceinline__ void note(const Block& b, const AscentSettings& s, const Ascents& all, const Value& value,
-                                     int t, Memory& m) {
-    const std::int64_t pixels = b.plan.pixels, index = m.index, at = index * pixels;
+__device__ __forceinline__ void note(const Block& b, const AscentSettings& s, const Ascents& all,
+                                     const Value& value, int t, Memory& m) {
+    const std::int64_t pixels = b.plan.pixels, index = b.image_index(), at = index * pixels;
     const bool preactivation = s.objective == Objective::preactivation;
     const float awake = preactivation ? value.preactivation : value.activation;
     if (b.thread == 0) all.history[index * (s.steps + 1) + t] = awake;
@@ -170,11 +170,12 @@ __device__ __forceinline__ void note(const Block& b, const AscentSettings& s, co
 // After step t, the last.
 __device__ __forceinline__ void finish(const Block& b, const AscentSettings& s, const Ascents& all, int t,
                                        const Memory& m, Stop why) {
-    const std::int64_t pixels = b.plan.pixels, index = m.index, at = index * pixels;
+    const std::int64_t pixels = b.plan.pixels, index = b.image_index(), at = index * pixels;
     float* history = all.history + index * (s.steps + 1);
     for (int i = t + 1 + b.thread; i <= s.steps; i += kThreads) history[i] = NAN;
     for (int k = m.snapshot; k < s.snapshot_count; ++k)
-        each_pixel(b, [&](int i) { all.snapshots[at * s.snapshot_count + pixels * k + i] = all.images[at + i]; });
+        each_pixel(
+            b, [&](int i) { all.snapshots[at * s.snapshot_count + pixels * k + i] = all.images[at + i]; });
     if (b.thread != 0) return;
     all.activations[index] = m.best.activation, all.preactivations[index] = m.best.preactivation;
     all.steps[index] = t, all.woke[index] = m.woke, all.stops[index] = std::uint8_t(why);
@@ -184,14 +185,14 @@ __device__ __forceinline__ void ascend(Block& b, const AscentSettings& s, const 
                                        const volatile int* stop) {
     const bool first = b.thread == 0;
     auto* kept = reinterpret_cast<Memory*>(b.kept());
-    if (first) *kept = Memory{{}, {all.step_sizes[index]}, 0, -1, index};
-    if (first) b.past() = -1.0f;
+    if (first) *kept = Memory{{}, {all.step_sizes[index]}}, b.past() = -1.0f, b.image_index() = index;
     load_map_row(b, all.targets[index]);
     begin(b, s, all.starts + std::int64_t(index) * b.plan.pixels);
     for (int t = 0;; ++t) {
         Moments moments;
-        const Value value = evaluate(b, all.targets[kept->index], s.objective, s.article ? Silent::report : Silent::wake,
-                                     t % kRefresh == 0, stop, moments);
+        const Value value =
+            evaluate(b, all.targets[b.image_index()], s.objective, s.article ? Silent::report : Silent::wake,
+                     t % kRefresh == 0, stop, moments);
         Memory memory = *kept;
         note(b, s, all, value, t, memory);
         const Stop why = why_to_stop(s, value, moments, t, memory);

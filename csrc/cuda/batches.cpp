@@ -147,8 +147,9 @@ unsigned Batches::finish(const Batch& batch, std::int64_t total, const Poll& pol
         throw;
     }
     unsigned finished = 0;
-    check(cudaMemcpyAsync(&finished, batch.signals.finished, sizeof finished, cudaMemcpyDeviceToHost, stream()),
-          "cudaMemcpyAsync to the host");
+    check(
+        cudaMemcpyAsync(&finished, batch.signals.finished, sizeof finished, cudaMemcpyDeviceToHost, stream()),
+        "cudaMemcpyAsync to the host");
     check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
     return finished;
 }

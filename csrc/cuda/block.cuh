@@ -8,7 +8,6 @@
 
 namespace pyoip::cuda {
 
-
 // A thread's view of its block.
 struct Block {
     const Plan& plan;
@@ -49,6 +48,9 @@ struct Block {
         return shared + plan.sums + 2 * (kMostSums * kWarps) + kWarps;
     }
     __device__ __forceinline__ float& past() const { return kept()[kKeptFloats]; }
+    __device__ __forceinline__ unsigned& image_index() const {  // read anew, not kept in a register
+        return *reinterpret_cast<unsigned*>(kept() + kKeptFloats + 1);
+    }
 };
 
 // Every pixel belongs to one thread, which alone reads and writes it between two barriers.

@@ -85,7 +85,9 @@ public:
     volatile int* stop() const { return static_cast<volatile int*>(host_.get()); }
     volatile unsigned* reported() const { return reinterpret_cast<volatile unsigned*>(host_.get() + kApart); }
     volatile int* device_stop() const { return device_; }
-    volatile unsigned* device_reported() const { return reinterpret_cast<volatile unsigned*>(device_ + kApart); }
+    volatile unsigned* device_reported() const {
+        return reinterpret_cast<volatile unsigned*>(device_ + kApart);
+    }
 
 private:
     static constexpr int kApart = 32;  // ints: a cache line each

@@ -103,8 +103,8 @@ bool Engine::score(Where where, const float* images, std::int64_t count, Objecti
     const std::vector<Column> columns{read(where, images, floats(plan_.pixels)),
                                       written(where, scores, floats(target().maps))};
     return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
-        return cuda::score(plan_, p, blocks_[int(Kernel::maps)], stream(), b.signals,
-                           b.as<const float>(0), b.count, objective, b.as<float>(1));
+        return cuda::score(plan_, p, blocks_[int(Kernel::maps)], stream(), b.signals, b.as<const float>(0),
+                           b.count, objective, b.as<float>(1));
     });
 }
 
@@ -135,26 +135,27 @@ bool Engine::gradient(Where where, const float* images, const std::int32_t* targ
 bool Engine::ascend(Where where, const Ascents& arrays, std::int64_t count, const AscentSettings& settings,
                     Precision precision, const Poll& poll) {
     const std::int64_t kept = settings.snapshot_count * std::int64_t(plan_.pixels);
-    const std::vector<Column> columns{
-        read(where, arrays.starts, floats(plan_.pixels)),
-        read(Where::host, arrays.targets, sizeof(std::int32_t)),
-        read(Where::host, arrays.step_sizes, floats(1)),
-        written(where, arrays.images, floats(plan_.pixels), kUnknown),
-        written(where, arrays.history, floats(settings.steps + 1), kUnknown),
-        written(where, arrays.snapshots, floats(kept), kUnknown),
-        written(where, arrays.activations, floats(1), kUnknown),
-        written(where, arrays.preactivations, floats(1), kUnknown),
-        written(where, arrays.steps, sizeof(std::int32_t), 0),
-        written(where, arrays.woke, sizeof(std::int32_t), kUnknown),
-        written(where, arrays.stops, 1, int(Stop::interrupted))};
+    const std::vector<Column> columns{read(where, arrays.starts, floats(plan_.pixels)),
+                                      read(Where::host, arrays.targets, sizeof(std::int32_t)),
+                                      read(Where::host, arrays.step_sizes, floats(1)),
+                                      written(where, arrays.images, floats(plan_.pixels), kUnknown),
+                                      written(where, arrays.history, floats(settings.steps + 1), kUnknown),
+                                      written(where, arrays.snapshots, floats(kept), kUnknown),
+                                      written(where, arrays.activations, floats(1), kUnknown),
+                                      written(where, arrays.preactivations, floats(1), kUnknown),
+                                      written(where, arrays.steps, sizeof(std::int32_t), 0),
+                                      written(where, arrays.woke, sizeof(std::int32_t), kUnknown),
+                                      written(where, arrays.stops, 1, int(Stop::interrupted))};
     SnapshotSteps steps;
     return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
-        Ascents on_device{b.as<const float>(0), b.as<const std::int32_t>(1), b.as<const float>(2),
-                          b.as<float>(3),       b.as<float>(4),              b.as<float>(5),
-                          b.as<float>(6),       b.as<float>(7),              b.as<std::int32_t>(8),
-                          b.as<std::int32_t>(9), b.as<std::uint8_t>(10),     steps.on_device(settings, stream())};
-        return cuda::ascend(plan_, p, blocks_[int(Kernel::ascend)], stream(), b.signals, on_device,
-                            b.count, settings);
+        Ascents on_device{b.as<const float>(0),   b.as<const std::int32_t>(1),
+                          b.as<const float>(2),   b.as<float>(3),
+                          b.as<float>(4),         b.as<float>(5),
+                          b.as<float>(6),         b.as<float>(7),
+                          b.as<std::int32_t>(8),  b.as<std::int32_t>(9),
+                          b.as<std::uint8_t>(10), steps.on_device(settings, stream())};
+        return cuda::ascend(plan_, p, blocks_[int(Kernel::ascend)], stream(), b.signals, on_device, b.count,
+                            settings);
     });
 }
 

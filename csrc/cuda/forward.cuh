@@ -36,8 +36,8 @@ __device__ __forceinline__ void pass_on(const Block& b, int l, int cell, int map
 // --- the first layer -----------------------------------------------------------------------
 
 // weights (C * taps, maps), from this map on.
-__device__ inline float convolve_planes(const LayerPlan& p, const float* planes, const float* weights, int y, int x,
-                                        float bias) {
+__device__ inline float convolve_planes(const LayerPlan& p, const float* planes, const float* weights, int y,
+                                        int x, float bias) {
     float sum = bias;
     for (int c = 0; c < p.in_channels; ++c) {
         const float* line = planes + (c * p.padded_h + y * p.stride_h) * p.padded_w + x * p.stride_w;
@@ -63,7 +63,8 @@ __device__ inline void quad_of_planes(const Block& b, const float* weights, int 
         for (int k = 0; k < 9; ++k, weights += p.maps) {
             const float w = __ldg(weights);
 #pragma unroll
-            for (int place = 0; place < 4; ++place) sums[place] += pixels[place / 2 + k / 3][place % 2 + k % 3] * w;
+            for (int place = 0; place < 4; ++place)
+                sums[place] += pixels[place / 2 + k / 3][place % 2 + k % 3] * w;
         }
     }
     int place = 0;
@@ -73,7 +74,8 @@ __device__ inline void quad_of_planes(const Block& b, const float* weights, int 
     pass_on(b, 0, cell, map, sums[0], place);
 }
 
-__device__ inline void maximum_of_planes(const Block& b, const float* weights, int cell, int map, float bias) {
+__device__ inline void maximum_of_planes(const Block& b, const float* weights, int cell, int map,
+                                         float bias) {
     const LayerPlan& p = b.layer(0);
     const int y0 = cell / p.cell_columns * p.pool_stride_h - p.pool_top;
     const int x0 = cell % p.cell_columns * p.pool_stride_w - p.pool_left;
@@ -161,7 +163,8 @@ struct WindowRows {
     const float* corner[4];
     int line, column;
 
-    __device__ __forceinline__ WindowRows(const Block& b, const LayerPlan& p, const float* input, int first_row)
+    __device__ __forceinline__ WindowRows(const Block& b, const LayerPlan& p, const float* input,
+                                          int first_row)
         : line(p.padded_w * p.in_pitch), column(p.in_pitch) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
@@ -183,7 +186,8 @@ __device__ __forceinline__ void convolve_tiles(const Block& b, int l, int pair, 
     const int steps = p.taps * p.in_depth / kDepth;
     fill<N>(tiles, p.bias, group, b.lane);
     const WindowRows rows(b, p, b.input(l), pair * 2 * kTileRows);
-    multiply<N>(b, rows, p.kernel_h, p.kernel_w, p.in_depth, p.forward + std::int64_t(group) * steps * N * 64, tiles);
+    multiply<N>(b, rows, p.kernel_h, p.kernel_w, p.in_depth, p.forward + std::int64_t(group) * steps * N * 64,
+                tiles);
 }
 
 // f(position row i of 4, column tile j, half, map) for every sum of a lane: sums[i / 2][j][i % 2 * 2 + half].
@@ -201,7 +205,8 @@ __device__ __forceinline__ void each_sum(const Tiles<N>& tiles, int group, int l
 
 // The four places of a cell lie in two lanes; each passes on one of the two maps.
 template <int N>
-__device__ __forceinline__ void finish_quads(const Block& b, int l, int pair, int group, const Tiles<N>& tiles) {
+__device__ __forceinline__ void finish_quads(const Block& b, int l, int pair, int group,
+                                             const Tiles<N>& tiles) {
     const LayerPlan& p = b.layer(l);
     const int upper = b.lane / 16;  // of the lanes with places 1 and 3
 #pragma unroll
@@ -234,7 +239,8 @@ __device__ __forceinline__ float* before_pool(const Block& b, int l) {
 }
 
 template <int N>
-__device__ __forceinline__ void finish_positions(const Block& b, int l, int pair, int group, const Tiles<N>& tiles) {
+__device__ __forceinline__ void finish_positions(const Block& b, int l, int pair, int group,
+                                                 const Tiles<N>& tiles) {
     const LayerPlan& p = b.layer(l);
     each_sum<N>(tiles, group, b.lane, [&](int i, int map, float z) {
         const int row = pair * 2 * kTileRows + i * 8 + b.lane / 4;

@@ -57,11 +57,12 @@ __device__ __forceinline__ void answer(const Block& b, const MapsQuestion& ask, 
         write_maps(b, ask.activations + std::int64_t(index) * t.maps * t.positions);
 }
 
-PYOIP_KERNEL maps_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals, unsigned count,
-                         MapsQuestion ask) {
+PYOIP_KERNEL maps_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals,
+                         unsigned count, MapsQuestion ask) {
     extern __shared__ __align__(16) unsigned char shared_memory[];
     Block b(plan, precision, shared_memory);
-    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals)) answer(b, ask, index);
+    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals))
+        answer(b, ask, index);
 }
 
 // Or one map's gradient.
@@ -72,7 +73,8 @@ struct GradientQuestion {
     float *values, *gradients;
 };
 
-__device__ __forceinline__ void answer(Block& b, const Signals& signals, const GradientQuestion& ask, unsigned index) {
+__device__ __forceinline__ void answer(Block& b, const Signals& signals, const GradientQuestion& ask,
+                                       unsigned index) {
     const int map = ask.targets[index];
     load_map_row(b, map);
     load_image(b, ask.images, index);
@@ -84,11 +86,12 @@ __device__ __forceinline__ void answer(Block& b, const Signals& signals, const G
     ask.values[2 * std::int64_t(index) + 1] = value.preactivation;
 }
 
-PYOIP_KERNEL gradient_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals, unsigned count,
-                             GradientQuestion ask) {
+PYOIP_KERNEL gradient_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals,
+                             unsigned count, GradientQuestion ask) {
     extern __shared__ __align__(16) unsigned char shared_memory[];
     Block b(plan, precision, shared_memory);
-    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals)) answer(b, signals, ask, index);
+    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals))
+        answer(b, signals, ask, index);
 }
 
 // Or whole ascents.
@@ -97,8 +100,8 @@ struct AscentQuestion {
     AscentSettings settings;
 };
 
-PYOIP_KERNEL ascend_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals, unsigned count,
-                           const __grid_constant__ AscentQuestion ask) {
+PYOIP_KERNEL ascend_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals,
+                           unsigned count, const __grid_constant__ AscentQuestion ask) {
     extern __shared__ __align__(16) unsigned char shared_memory[];
     Block b(plan, precision, shared_memory);
     for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals))
@@ -133,11 +136,13 @@ template <class Function>
 cudaError_t allow(Function* kernel, const Plan& plan, int* blocks) {
     int device = 0, most = 0;
     cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     if (error == cudaSuccess)
         error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
     if (error != cudaSuccess) return error;
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, kernel, kThreads, std::size_t(plan.shared_bytes));
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, kernel, kThreads,
+                                                         std::size_t(plan.shared_bytes));
 }
 
 }  // namespace
@@ -151,10 +156,11 @@ cudaError_t prepare(Kernel kernel, const Plan& plan, int* blocks) {
     return cudaErrorInvalidValue;
 }
 
-cudaError_t score(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
-                  const float* images, unsigned count, Objective objective, float* scores) {
-    return launch({plan, precision, blocks, stream, signals}, count, MapsQuestion{images, objective, scores, nullptr},
-                  maps_kernel);
+cudaError_t score(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
+                  const Signals& signals, const float* images, unsigned count, Objective objective,
+                  float* scores) {
+    return launch({plan, precision, blocks, stream, signals}, count,
+                  MapsQuestion{images, objective, scores, nullptr}, maps_kernel);
 }
 
 cudaError_t activations(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
@@ -163,16 +169,18 @@ cudaError_t activations(const Plan& plan, Precision precision, int blocks, cudaS
                   MapsQuestion{images, Objective::activation, nullptr, maps}, maps_kernel);
 }
 
-cudaError_t gradient(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
-                     const float* images, const std::int32_t* targets, unsigned count, Objective objective,
-                     float* values, float* gradients) {
+cudaError_t gradient(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
+                     const Signals& signals, const float* images, const std::int32_t* targets, unsigned count,
+                     Objective objective, float* values, float* gradients) {
     return launch({plan, precision, blocks, stream, signals}, count,
                   GradientQuestion{images, targets, objective, values, gradients}, gradient_kernel);
 }
 
-cudaError_t ascend(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
-                   const Ascents& ascents, unsigned count, const AscentSettings& settings) {
-    return launch({plan, precision, blocks, stream, signals}, count, AscentQuestion{ascents, settings}, ascend_kernel);
+cudaError_t ascend(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
+                   const Signals& signals, const Ascents& ascents, unsigned count,
+                   const AscentSettings& settings) {
+    return launch({plan, precision, blocks, stream, signals}, count, AscentQuestion{ascents, settings},
+                  ascend_kernel);
 }
 
 }  // namespace pyoip::cuda

@@ -27,17 +27,17 @@ struct Signals {
 
 // The arrays of a batch of ascents; AscentTask (stack.hpp) says what each is.
 struct Ascents {
-    const float* starts = nullptr;            // (count, C, H, W)
-    const std::int32_t* targets = nullptr;    // (count)
-    const float* step_sizes = nullptr;        // (count)
-    float* images = nullptr;                  // (count, C, H, W)
-    float* history = nullptr;                 // (count, steps + 1)
-    float* snapshots = nullptr;               // (count, snapshot_count, C, H, W)
-    float* activations = nullptr;             // (count)
-    float* preactivations = nullptr;          // (count)
-    std::int32_t* steps = nullptr;            // (count)
-    std::int32_t* woke = nullptr;             // (count)
-    std::uint8_t* stops = nullptr;            // (count) Stop
+    const float* starts = nullptr;                 // (count, C, H, W)
+    const std::int32_t* targets = nullptr;         // (count)
+    const float* step_sizes = nullptr;             // (count)
+    float* images = nullptr;                       // (count, C, H, W)
+    float* history = nullptr;                      // (count, steps + 1)
+    float* snapshots = nullptr;                    // (count, snapshot_count, C, H, W)
+    float* activations = nullptr;                  // (count)
+    float* preactivations = nullptr;               // (count)
+    std::int32_t* steps = nullptr;                 // (count)
+    std::int32_t* woke = nullptr;                  // (count)
+    std::uint8_t* stops = nullptr;                 // (count) Stop
     const std::int32_t* snapshot_steps = nullptr;  // (snapshot_count)
 };
 
@@ -46,8 +46,8 @@ struct Ascents {
 cudaError_t prepare(Kernel kernel, const Plan& plan, int* blocks);
 
 // `blocks` at most: those that the device holds at a time. All are asynchronous.
-cudaError_t score(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
-                  const float* images, unsigned count, Objective objective,
+cudaError_t score(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
+                  const Signals& signals, const float* images, unsigned count, Objective objective,
                   float* scores);  // (count, maps)
 cudaError_t activations(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
                         const Signals& signals, const float* images, unsigned count,
@@ -59,7 +59,8 @@ cudaError_t gradient(const Plan& plan, Precision precision, int blocks, cudaStre
                      float* gradients);  // (count, C, H, W)
 // settings.snapshots is not read: the steps are in ascents.snapshot_steps. An image that is not
 // begun when `stop` turns 1 keeps what its arrays held; one in flight ends as Stop::interrupted.
-cudaError_t ascend(const Plan& plan, Precision precision, int blocks, cudaStream_t stream, const Signals& signals,
-                   const Ascents& ascents, unsigned count, const AscentSettings& settings);
+cudaError_t ascend(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
+                   const Signals& signals, const Ascents& ascents, unsigned count,
+                   const AscentSettings& settings);
 
 }  // namespace pyoip::cuda

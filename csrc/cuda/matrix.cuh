@@ -21,7 +21,9 @@ __device__ __forceinline__ unsigned low_part(float x, unsigned high) {
     return __float_as_uint(x - __uint_as_float(high)) & 0xffffe000u;
 }
 // To the nearest with 11 bits; of two equally near ones the larger.
-__device__ __forceinline__ unsigned nearest_part(float x) { return (__float_as_uint(x) + 0x1000u) & 0xffffe000u; }
+__device__ __forceinline__ unsigned nearest_part(float x) {
+    return (__float_as_uint(x) + 0x1000u) & 0xffffe000u;
+}
 
 template <int N>
 struct Tiles {
@@ -45,7 +47,8 @@ __device__ __forceinline__ void fetch(const float* weights, int lane, float (&co
 }
 
 template <bool exact, int N>
-__device__ __forceinline__ void multiply_step(const float (&rows)[2][4], const float (&columns)[N][2], Tiles<N>& out) {
+__device__ __forceinline__ void multiply_step(const float (&rows)[2][4], const float (&columns)[N][2],
+                                              Tiles<N>& out) {
     unsigned b[N][2], b_low[N][2];
 #pragma unroll
     for (int j = 0; j < N; ++j)
@@ -100,8 +103,8 @@ __device__ __forceinline__ void multiply_by(const Rows& rows, int kernel_h, int 
 }
 
 template <int N, class Rows>
-__device__ __forceinline__ void multiply(const Block& b, const Rows& rows, int kernel_h, int kernel_w, int depth,
-                                         const float* weights, Tiles<N>& out) {
+__device__ __forceinline__ void multiply(const Block& b, const Rows& rows, int kernel_h, int kernel_w,
+                                         int depth, const float* weights, Tiles<N>& out) {
     if (b.exact)
         multiply_by<true, N>(rows, kernel_h, kernel_w, depth, weights, b.lane, out);
     else
@@ -114,7 +117,8 @@ __device__ __forceinline__ void fill(Tiles<N>& tiles, const float* bias, int gro
 #pragma unroll
     for (int j = 0; j < N; ++j) {
         const int column = (group * N + j) * kTileColumns + lane % 4 * 2;
-        const float first = bias ? __ldg(bias + column) : 0.0f, second = bias ? __ldg(bias + column + 1) : 0.0f;
+        const float first = bias ? __ldg(bias + column) : 0.0f,
+                    second = bias ? __ldg(bias + column + 1) : 0.0f;
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             tiles.sums[i][j][0] = tiles.sums[i][j][2] = first;

@@ -25,8 +25,9 @@ std::vector<float> fragments(int groups, int group, int steps, const Element& el
                 for (int lane = 0; lane < 32; ++lane)
                     for (int tile = 0; tile < wide; ++tile)
                         for (int half = 0; half < 2; ++half)
-                            packed.push_back(element(step * kDepth + half * 4 + lane % 4,
-                                                     ((set * pairs + pair) * wide + tile) * kTileColumns + lane / 4));
+                            packed.push_back(
+                                element(step * kDepth + half * 4 + lane % 4,
+                                        ((set * pairs + pair) * wide + tile) * kTileColumns + lane / 4));
     packed.resize(packed.size() + std::size_t(group) * 64, 0.0f);
     return packed;
 }
@@ -34,15 +35,15 @@ std::vector<float> fragments(int groups, int group, int steps, const Element& el
 float weight(const ConvLayer& s, int map, int channel, int tap) {
     if (map >= s.maps || channel >= s.in_channels) return 0.0f;
     const int taps = s.kernel_h * s.kernel_w;
-    return s.weights[(std::size_t(map) * std::size_t(s.in_channels) + std::size_t(channel)) * std::size_t(taps) +
-                     std::size_t(tap)];
+    return s
+        .weights[(std::size_t(map) * std::size_t(s.in_channels) + std::size_t(channel)) * std::size_t(taps) +
+                 std::size_t(tap)];
 }
 
 // Steps go along the channels, tap by tap; columns are maps.
 std::vector<float> pack_forward(const ConvLayer& s, const LayerPlan& p) {
-    return fragments(p.groups, p.group, p.taps * p.in_depth / kDepth, [&](int k, int column) {
-        return weight(s, column, k % p.in_depth, k / p.in_depth);
-    });
+    return fragments(p.groups, p.group, p.taps * p.in_depth / kDepth,
+                     [&](int k, int column) { return weight(s, column, k % p.in_depth, k / p.in_depth); });
 }
 
 // Steps go along the maps, tap by tap; columns are the input's channels.
@@ -82,7 +83,8 @@ HostPlan::Weights pack(const ConvLayer& s, const LayerPlan& p, bool first, bool 
     if (first) {
         w.rows = s.weights;
         for (int k = 0; k < s.in_channels * p.taps; ++k)
-            for (int map = 0; map < s.maps; ++map) w.forward.push_back(weight(s, map, k / p.taps, k % p.taps));
+            for (int map = 0; map < s.maps; ++map)
+                w.forward.push_back(weight(s, map, k / p.taps, k % p.taps));
         if (!target) w.backward = pack_patches(s, p);
         return w;
     }

@@ -10,7 +10,7 @@ namespace pyoip::cuda {
 namespace {
 
 constexpr int kPatchFloats = 4096;  // of a chunk of patches, unless the scratch is larger anyway
-constexpr int kReductionFloats = 2 * kMostSums * kWarps + kWarps + kKeptFloats + 1;  // block.cuh
+constexpr int kReductionFloats = 2 * kMostSums * kWarps + kWarps + kKeptFloats + 2;  // block.cuh
 
 class PlanBuilder {
 public:
@@ -41,7 +41,8 @@ private:
     void measure(int l, const Extent& e) {
         const ConvLayer& s = from(l);
         LayerPlan& p = at(l);
-        p.in_channels = s.in_channels, p.in_depth = round_up(s.in_channels, kDepth), p.in_pitch = p.in_depth + 4;
+        p.in_channels = s.in_channels, p.in_depth = round_up(s.in_channels, kDepth),
+        p.in_pitch = p.in_depth + 4;
         p.maps = s.maps, p.maps_depth = round_up(s.maps, kDepth), p.maps_pitch = p.maps_depth + 4;
         p.in_height = e.in_height, p.in_width = e.in_width;
         p.out_height = e.out_height, p.out_width = e.out_width, p.positions = e.out_height * e.out_width;
@@ -63,7 +64,8 @@ private:
         p.code_pitch = p.maps_depth + 4;  // not a multiple of 8 words, for the banks
         const int tiles = p.maps_depth / kTileColumns, back_tiles = p.in_depth / kTileColumns;
         p.group = choose_group(tiles), p.groups = divide_up(tiles, p.group);
-        p.back_group = choose_group(back_tiles, kBackGroup), p.back_groups = divide_up(back_tiles, p.back_group);
+        p.back_group = choose_group(back_tiles, kBackGroup),
+        p.back_groups = divide_up(back_tiles, p.back_group);
     }
 
     // What a cell of the first layer adds to the image.
@@ -128,7 +130,8 @@ private:
 
     std::int64_t scratch_floats() {
         const LayerPlan& t = at(target());
-        std::int64_t most = std::max<std::int64_t>(host_.plan.pixels, std::int64_t(kSplits) * t.groups * t.group * kTileColumns);
+        std::int64_t most = std::max<std::int64_t>(host_.plan.pixels,
+                                                   std::int64_t(kSplits) * t.groups * t.group * kTileColumns);
         for (int l = 1; l < target(); ++l)  // values before a pool; the gradient, with a row of zeros
             most = std::max(most, std::int64_t(at(l).positions + 1) * at(l).maps_pitch);
         return target() > 0 ? std::max(most, patch_floats(most)) : most;

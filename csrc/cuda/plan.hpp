@@ -25,13 +25,13 @@ namespace pyoip::cuda {
 constexpr int kThreads = 256;  // of a block, whatever the stack: sums keep one order
 constexpr int kWarps = kThreads / 32;
 constexpr int kMostLayers = 4;
-constexpr int kMostSums = 8;     // of one reduction
-constexpr int kKeptFloats = 16;  // of what an ascent remembers from step to step
-constexpr int kDepth = 8;         // of one matrix product, m16n8k8
-constexpr int kTileRows = 16;     // positions
-constexpr int kTileColumns = 8;   // maps
-constexpr int kBackGroup = 2;     // column tiles that a warp has at most on the way back: registers
-constexpr int kSplits = 8;        // parts of a sum over positions
+constexpr int kMostSums = 8;       // of one reduction
+constexpr int kKeptFloats = 16;    // of what an ascent remembers from step to step
+constexpr int kDepth = 8;          // of one matrix product, m16n8k8
+constexpr int kTileRows = 16;      // positions
+constexpr int kTileColumns = 8;    // maps
+constexpr int kBackGroup = 2;      // column tiles that a warp has at most on the way back: registers
+constexpr int kSplits = 8;         // parts of a sum over positions
 constexpr int kMostChanges = 256;  // decisions that may be moved one by one in a step
 
 struct LayerPlan {
@@ -55,7 +55,7 @@ struct LayerPlan {
     int back_group, back_groups;  // backward: of the input's channels
 
     // The first layer's way back to the image: what one cell adds to it.
-    int patch_h, patch_w, patch_pitch;  // columns (C, patch_h, patch_w) in tiles of 8
+    int patch_h, patch_w, patch_pitch;                       // columns (C, patch_h, patch_w) in tiles of 8
     int cell_step_h, cell_step_w, cell_lead_h, cell_lead_w;  // in padded pixels: cell (y, x) begins at
                                                              // (y * step_h - lead_h, x * step_w - lead_w)
     int chunk_rows;                                          // rows of cells at a time
@@ -78,13 +78,13 @@ struct Plan {
     LayerPlan layers[kMostLayers];
 
     // In shared memory, in floats from its start.
-    int image, velocity, step;                     // (C, H, W) each
-    int map_row;                                   // the target map's weights, as in `rows`
-    int map_values, map_gradient, old_gradient;    // (positions) of the target's one map
-    int scratch;                                   // values of a convolution before an overlapping pool, a
-                                                   // layer's gradient by positions, patches, partial scores
-    int changes;                                   // (kMostChanges)
-    int sums;                                      // of reductions
+    int image, velocity, step;                   // (C, H, W) each
+    int map_row;                                 // the target map's weights, as in `rows`
+    int map_values, map_gradient, old_gradient;  // (positions) of the target's one map
+    int scratch;                                 // values of a convolution before an overlapping pool, a
+                                                 // layer's gradient by positions, patches, partial scores
+    int changes;                                 // (kMostChanges)
+    int sums;                                    // of reductions
     std::int64_t shared_bytes;
 };
 

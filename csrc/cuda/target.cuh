@@ -50,7 +50,8 @@ __device__ inline void correlate_channels(const Block& b, float bias) {
         float sum = 0.0f;
         if (at < p.positions) {
             const float* corner =
-                input + (at / p.out_width * p.stride_h * p.padded_w + at % p.out_width * p.stride_w) * p.in_pitch;
+                input +
+                (at / p.out_width * p.stride_h * p.padded_w + at % p.out_width * p.stride_w) * p.in_pitch;
             const float* weights = row;
             for (int ky = 0; ky < p.kernel_h; ++ky)
                 for (int kx = 0; kx < p.kernel_w; ++kx, weights += p.in_depth)
@@ -62,7 +63,8 @@ __device__ inline void correlate_channels(const Block& b, float bias) {
                     }
         }
 #pragma unroll
-        for (int distance = team / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(kFullWarp, sum, distance);
+        for (int distance = team / 2; distance > 0; distance /= 2)
+            sum += __shfl_xor_sync(kFullWarp, sum, distance);
         if (part == 0 && at < p.positions) b.shared[b.plan.map_values + at] = sum + bias;
     }
 }

@@ -58,8 +58,8 @@ std::shared_ptr<dlpack::Tensor> taken(const py::object& capsule, const char* nam
 
 std::shared_ptr<dlpack::Tensor> tensor_of(const py::object& capsule) {
     if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
-        const auto* held = static_cast<dlpack::Versioned*>(
-            PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
+        const auto* held =
+            static_cast<dlpack::Versioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
         if (held->major != 1)
             throw std::invalid_argument("images of DLPack " + std::to_string(held->major) + ": must be 1");
         return taken<dlpack::Versioned>(capsule, "dltensor_versioned", "used_dltensor_versioned");
@@ -90,13 +90,14 @@ void check_tensor(const dlpack::Tensor& t, int index) {
     check_device(t.device, index);
     if (t.number.kind != dlpack::kFloat || t.number.bits != 32 || t.number.lanes != 1)
         throw std::invalid_argument("images on a CUDA device must be float32");
-    if (!is_dense(t))
-        throw std::invalid_argument("images on a CUDA device must be contiguous, in C order");
+    if (!is_dense(t)) throw std::invalid_argument("images on a CUDA device must be contiguous, in C order");
 }
 
 template <class T>
 constexpr dlpack::Number number_of() {
-    return {std::is_floating_point_v<T> ? dlpack::kFloat : std::is_signed_v<T> ? dlpack::kInt : dlpack::kUnsigned,
+    return {std::is_floating_point_v<T> ? dlpack::kFloat
+            : std::is_signed_v<T>       ? dlpack::kInt
+                                        : dlpack::kUnsigned,
             8 * sizeof(T), 1};
 }
 
@@ -106,7 +107,8 @@ DeviceArray::DeviceArray(int device, dlpack::Number number, Shape shape)
     : device_(device),
       number_(number),
       shape_(std::move(shape)),
-      memory_(std::make_shared<cuda::DeviceMemory>(std::max<std::size_t>(elements(shape_) * number.bits / 8, 1))) {}
+      memory_(std::make_shared<cuda::DeviceMemory>(
+          std::max<std::size_t>(elements(shape_) * number.bits / 8, 1))) {}
 
 std::string DeviceArray::dtype() const {
     const char* kinds[] = {"int", "uint", "float"};

@@ -6,7 +6,7 @@
 
 namespace pyoip::bindings::dlpack {
 
-constexpr std::int32_t kCuda = 2;                  // kind of device
+constexpr std::int32_t kCuda = 2;                            // kind of device
 constexpr std::uint8_t kInt = 0, kUnsigned = 1, kFloat = 2;  // kind of number
 
 struct Device {

@@ -41,8 +41,7 @@ py::object activations(Engine& engine, const py::object& given, const std::strin
     const Images images(given, engine);
     const py::ssize_t count = count_of(engine, images);
     const cuda::LayerPlan& target = engine.target();
-    const Result out =
-        make_floats(images, engine, {count, target.maps, target.out_height, target.out_width});
+    const Result out = make_floats(images, engine, {count, target.maps, target.out_height, target.out_width});
     const Precision exactness = precision_from(precision);
     Watch watch(std::move(progress));
     run(watch, [&] {
@@ -62,8 +61,8 @@ py::tuple gradient(Engine& engine, const py::object& given, const Targets& targe
     const Precision exactness = precision_from(precision);
     Watch watch(std::move(progress));
     run(watch, [&] {
-        engine.gradient(images.where(), images.data(), targets.data(), count, kind, exactness,
-                        watch.poll(), values.floats(), gradients.floats());
+        engine.gradient(images.where(), images.data(), targets.data(), count, kind, exactness, watch.poll(),
+                        values.floats(), gradients.floats());
     });
     return py::make_tuple(values.array, gradients.array);
 }
@@ -153,7 +152,8 @@ py::dict ascend(Engine& engine, const py::object& given, const Targets& targets,
 }  // namespace
 
 void register_engine(py::module_& m) {
-    py::class_<Engine>(m, "Engine", py::module_local(), "One stack on a CUDA device; see pyoip/engines/cuda.py.")
+    py::class_<Engine>(m, "Engine", py::module_local(),
+                       "One stack on a CUDA device; see pyoip/engines/cuda.py.")
         .def(py::init(&make_engine), py::arg("shape"), py::arg("layers"), py::arg("device"))
         .def_property_readonly("device", [](const Engine& e) { return e.device().index; })
         .def_property_readonly("shared_bytes", [](const Engine& e) { return e.plan().shared_bytes; })
