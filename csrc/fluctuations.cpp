@@ -4,47 +4,19 @@
 #include "fluctuations.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "cpu/kernels.hpp"
 #include "cpu/noise.hpp"
+#include "grids.hpp"
 
 namespace pyoip {
 namespace {
 
 using cpu::kRun;
-using cpu::kTaps;
 using cpu::Noise;
 
 std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
-
-// How much a cell gives to a run of neighbouring pixels; to all others it gives nothing.
-struct Spread {
-    int first = 0;
-    std::vector<float> weights;
-};
-
-// Spreads of `cells` over `size` pixels: Keys' cubic convolution (a = -1/2), pixel centres
-// aligned, edges replicated.
-std::vector<Spread> bicubic(int cells, int size) {
-    std::vector<Spread> spreads(at(cells));
-    for (int x = 0; x < size; ++x) {
-        const double place = (x + 0.5) * cells / size - 0.5;
-        const int left = int(std::floor(place));
-        for (int tap = left - 1; tap <= left + 2; ++tap) {
-            const double d = std::abs(place - tap);
-            const double w = d < 1.0   ? (1.5 * d - 2.5) * d * d + 1.0
-                             : d < 2.0 ? ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
-                                       : 0.0;
-            Spread& spread = spreads[at(std::clamp(tap, 0, cells - 1))];
-            if (spread.weights.empty()) spread.first = x;
-            spread.weights.resize(at(x - spread.first + 1), 0.0f);
-            spread.weights.back() += float(w);
-        }
-    }
-    return spreads;
-}
 
 int rounded_up(int size) { return (size + kRun - 1) / kRun * kRun; }
 
@@ -54,34 +26,33 @@ struct Upsampling {
     bool plain;                            // a cell is a pixel
     std::vector<std::vector<float>> kept;  // weights of the runs
     std::vector<cpu::Run> runs;            // of cells.width
-    std::vector<cpu::Taps> taps;           // of height
+    std::vector<Taps> taps;                // of height
 
     Upsampling(Cells grid, int height, int width)
         : cells(grid), plain(grid.height == height && grid.width == width) {
         if (plain) return;
-        for (Spread& spread : bicubic(cells.width, width)) run_of(spread);
-        taps.resize(at(height), cpu::Taps{});
-        std::vector<int> found(at(height), 0);
-        const std::vector<Spread> down = bicubic(cells.height, height);
-        for (int r = 0; r < cells.height; ++r) {
-            int y = down[at(r)].first;
-            for (const float w : down[at(r)].weights) {
-                const int tap = found[at(y)]++;
-                taps[at(y)].rows[tap] = r;
-                taps[at(y++)].weights[tap] = w;
-            }
+        taps = bicubic(cells.height, height);
+        kept.resize(at(cells.width)), runs.resize(at(cells.width));
+        const std::vector<Taps> across = bicubic(cells.width, width);
+        for (int x = 0; x < width; ++x)
+            for (int tap = 0; tap < kTaps; ++tap)
+                give(across[at(x)].cells[tap], x, across[at(x)].weights[tap]);
+        for (std::size_t c = 0; c < runs.size(); ++c) {
+            kept[c].resize(at(rounded_up(int(kept[c].size()))), 0.0f);
+            runs[c].length = int(kept[c].size()), runs[c].weights = kept[c].data();
         }
     }
 
     std::int64_t size() const { return std::int64_t(cells.height) * cells.width; }
 
 private:
-    void run_of(Spread& spread) {
-        const int first = spread.first / kRun * kRun;
-        spread.weights.insert(spread.weights.begin(), at(spread.first - first), 0.0f);
-        spread.weights.resize(at(rounded_up(int(spread.weights.size()))), 0.0f);
-        kept.push_back(std::move(spread.weights));
-        runs.push_back({first, int(kept.back().size()), kept.back().data()});
+    // Pixels come in ascending order.
+    void give(int cell, int x, float weight) {
+        if (weight == 0.0f) return;
+        std::vector<float>& weights = kept[at(cell)];
+        if (weights.empty()) runs[at(cell)].first = x / kRun * kRun;
+        weights.resize(at(x - runs[at(cell)].first + 1), 0.0f);
+        weights.back() = weight;
     }
 };
 

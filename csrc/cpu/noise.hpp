@@ -5,28 +5,16 @@
 
 #include <cstdint>
 
+#include "../grids.hpp"
+
 namespace pyoip::cpu {
 
-// Which normal values: `stream` < 2^24, `slot` < 2^8 (the number of the scale).
-struct Draw {
-    std::uint64_t seed;
-    std::uint32_t stream, slot;
-    std::uint64_t index;
-};
-
-constexpr int kRun = 8;   // floats: runs begin at a multiple of it, and are multiples of it long
-constexpr int kTaps = 4;  // cells that a bicubic pixel lies between
+constexpr int kRun = 8;  // floats: runs begin at a multiple of it, and are multiples of it long
 
 // How much a cell gives to a run of pixels, in multiples of kRun; to all others it gives nothing.
 struct Run {
     int first, length;
     const float* weights;
-};
-
-// From which rows of cells a row of pixels is made, in ascending order; what is too many weighs 0.
-struct Taps {
-    int rows[kTaps];
-    float weights[kTaps];
 };
 
 struct Noise {
