@@ -18,12 +18,14 @@ function(pyoip_add_cuda_core kernels)
   set_source_files_properties(${device_sources} PROPERTIES LANGUAGE ${kernels})
   add_library(pyoip_cuda OBJECT
     csrc/crop.cpp
+    csrc/grids.cpp
     csrc/stack.cpp
     csrc/cuda/batches.cpp
     csrc/cuda/device.cpp
     csrc/cuda/engine.cpp
     csrc/cuda/packing.cpp
     csrc/cuda/plan.cpp
+    csrc/cuda/starts.cpp
     ${device_sources})
   target_link_libraries(pyoip_cuda PUBLIC Threads::Threads)
 endfunction()
@@ -48,6 +50,7 @@ if(PYOIP_CUDA_HOST)
   # A language is said for all that is not C++ by its name.
   file(GLOB device_sources csrc/cuda/*.cu)
   set_source_files_properties(${device_sources} PROPERTIES COMPILE_OPTIONS "-x;c++")
+  set_source_files_properties(csrc/cuda/starts.cu PROPERTIES COMPILE_OPTIONS "-x;c++;-ffp-contract=off")
   target_compile_options(pyoip_cuda PRIVATE -O2 -Wno-unknown-pragmas)  # unroll is nvcc's
   target_link_libraries(pyoip_cuda PUBLIC pyoip_cuda_host)
   list(APPEND targets pyoip_cuda)
@@ -99,6 +102,7 @@ endif()
 find_package(CUDAToolkit REQUIRED)
 
 pyoip_add_cuda_core(CUDA)
+set_source_files_properties(csrc/cuda/starts.cu PROPERTIES COMPILE_OPTIONS "-fmad=false")
 # slope_of is constexpr and called on both sides. The architectures are compiled side by side.
 target_compile_options(pyoip_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;--threads=0>")
 target_link_libraries(pyoip_cuda PUBLIC CUDA::cudart_static)

@@ -12,14 +12,7 @@ def peak_flops(threads: int, seconds: float) -> float: ...
 def start_images(
     indices: ArrayLike,
     shape: tuple[int, int, int],
-    scales: Sequence[tuple[int, int]],
-    mixes: Sequence[tuple[Sequence[float], int]],
-    *,
-    seed: int,
-    stream: int,
-    constraint: str,
-    low: float,
-    high: float,
+    fluctuations: Mapping[str, Any],
     threads: int,
     progress: _Progress,
 ) -> _Floats: ...

@@ -1,7 +1,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 _Progress = Callable[[int, int], object] | None
 
@@ -35,6 +36,17 @@ class Engine:
     def score(
         self, images: _Images, objective: str, precision: str, progress: _Progress
     ) -> Any: ...
+    def start_images(
+        self, indices: ArrayLike, fluctuations: Mapping[str, Any], progress: _Progress
+    ) -> NDArray[np.float32]: ...
+    def score_starts(
+        self,
+        indices: ArrayLike,
+        fluctuations: Mapping[str, Any],
+        objective: str,
+        precision: str,
+        progress: _Progress,
+    ) -> NDArray[np.float32]: ...
     def activations(self, images: _Images, precision: str, progress: _Progress) -> Any: ...
     def gradient(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,27 +171,39 @@ def mixed_images(
     """
     from . import _cpu
 
-    rule = as_constraint(constraint)
-    channels, height, width = check_shape(shape)
-    for mix in mixes:
-        check_mix(mix, height, width)
-    (scales,) = {mix.scales: mix.cells(height, width) for mix in mixes}.values()
-    whole("seed", seed, 0, 2**64 - 1)
-    whole("stream", stream, 0, 2**24 - 1)
     images: NDArray[np.float32] = _cpu.start_images(
         numbers,
-        (channels, height, width),
-        scales,
-        [(mix.weights, mix.smoothing) for mix in mixes],
-        seed=seed,
-        stream=stream,
-        constraint=rule.kind,
-        low=rule.low,
-        high=rule.high,
+        shape,
+        described(shape, mixes, seed=seed, stream=stream, constraint=constraint),
         threads=default_threads(threads),
         progress=progress,
     )
     return images
+
+
+def described(
+    shape: tuple[int, int, int],
+    mixes: Sequence[Fluctuations],
+    *,
+    seed: int,
+    stream: int,
+    constraint: Constraint | str,
+) -> dict[str, Any]:
+    """Pools in several mixes of the same scales, checked, as the compiled cores want them told."""
+    rule = as_constraint(constraint)
+    _, height, width = check_shape(shape)
+    for mix in mixes:
+        check_mix(mix, height, width)
+    (scales,) = {mix.scales: mix.cells(height, width) for mix in mixes}.values()
+    return {
+        "scales": scales,
+        "mixes": [(mix.weights, mix.smoothing) for mix in mixes],
+        "seed": whole("seed", seed, 0, 2**64 - 1),
+        "stream": whole("stream", stream, 0, 2**24 - 1),
+        "constraint": rule.kind,
+        "low": rule.low,
+        "high": rule.high,
+    }
 
 
 def _numbers(

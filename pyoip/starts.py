@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .engines import Engine
+from .engines import DrawingEngine, Engine
 from .errors import InvalidArgument
-from .fluctuations import Fluctuations, mixed_images, start_images
+from .fluctuations import Fluctuations, described, mixed_images
 from .network import Layer, Network
 from .reference import constrain
 from .result import Result
@@ -60,14 +60,33 @@ class Job:
 
     def pools(self, indices: NDArray[np.integer[Any]], mixes: Sequence[Fluctuations]) -> Floats:
         """Candidates by number in other fluctuations than its own, (mixes, count, C, H, W)."""
+        return self._drawn(indices, mixes, 0, self.settings.constraint)
+
+    def _drawn(
+        self,
+        indices: NDArray[np.integer[Any]],
+        mixes: Sequence[Fluctuations],
+        stream: int,
+        rule: Constraint | str,
+    ) -> Floats:
+        engine = self.engine
+        if isinstance(engine, DrawingEngine):
+            told = [self._told(mix, stream, rule) for mix in mixes]
+            return np.stack([engine.start_images(indices, mix) for mix in told])
         return mixed_images(
             self.shape,
             mixes,
             indices,
             seed=self.settings.seed,
-            constraint=self.settings.constraint,
+            stream=stream,
+            constraint=rule,
             threads=self.threads,
         )
+
+    def _told(self, mix: Fluctuations, stream: int, rule: Constraint | str) -> dict[str, Any]:
+        """A pool of one mix, for an engine that draws."""
+        seed = self.settings.seed
+        return described(self.shape, [mix], seed=seed, stream=stream, constraint=rule)
 
     def constrained(self, images: ArrayLike) -> Floats:
         """Images (count, C, H, W), each brought to the constraint."""
@@ -80,14 +99,9 @@ class Job:
 
     def perturbations(self, number: int, count: int) -> Floats:
         """Images of unit deviation for a round of kicks, the same for all maps (stream 1)."""
-        return start_images(
-            shape=self.shape,
-            fluctuations=self.fluctuations,
-            indices=range((number - 1) * count, number * count),
-            seed=self.settings.seed,
-            stream=1,
-            threads=self.threads,
-        )
+        numbers = np.arange((number - 1) * count, number * count)
+        images: Floats = self._drawn(numbers, [self.fluctuations], 1, "standardize")[0]
+        return images
 
     def best_candidates(self) -> Starts:
         """Each map's best candidates; by preactivation where none activates it."""
@@ -105,8 +119,15 @@ class Job:
         ranking = _Ranking(len(maps), max(self.settings.trials, self.settings.starts))
         for first in range(0, self.settings.candidates, block):
             numbers = np.arange(first, min(first + block, self.settings.candidates))
-            ranking.add(numbers, self.engine.score(self.pool(numbers), objective)[:, maps])
+            ranking.add(numbers, self._scores(numbers, objective)[:, maps])
         return ranking
+
+    def _scores(self, numbers: NDArray[np.int64], objective: Objective) -> Floats:
+        """Of candidates by number for all maps of the layer, (count, maps)."""
+        if isinstance(self.engine, DrawingEngine):
+            mix = self._told(self.fluctuations, 0, self.settings.constraint)
+            return self.engine.score_starts(numbers, mix, objective)
+        return self.engine.score(self.pool(numbers), objective)
 
     def own_starts(self, start: ArrayLike | Result) -> Starts:
         """Check and arrange one's own start images, or the OIPs of an earlier result."""
@@ -208,6 +229,9 @@ class _Ranking:
 
     def add(self, numbers: NDArray[np.int64], scores: Floats) -> None:
         """Take scores (len(numbers), maps); numbers only ever rise, so ties keep the earlier."""
+        if self.scores.shape[1] == self._keep:  # few of many images are among the best of any map
+            better = (scores > self.scores[:, -1]).any(axis=1)
+            numbers, scores = numbers[better], scores[better]
         all_scores = np.concatenate([self.scores, scores.T], axis=1)
         new = np.broadcast_to(numbers, (len(self.numbers), len(numbers)))
         all_numbers = np.concatenate([self.numbers, new], axis=1)

@@ -101,6 +101,21 @@ std::vector<py::ssize_t> shape_of(const py::array& array) {
     return {array.shape(), array.shape() + array.ndim()};
 }
 
+FluctuationSettings fluctuations_from(const py::dict& d) {
+    using Grid = std::tuple<int, int>;
+    using Weighted = std::tuple<std::vector<float>, int>;
+    FluctuationSettings s;
+    s.seed = d["seed"].cast<std::uint64_t>();
+    s.stream = d["stream"].cast<std::uint32_t>();
+    for (const auto& [cells_h, cells_w] : d["scales"].cast<std::vector<Grid>>())
+        s.scales.push_back({cells_h, cells_w});
+    for (const auto& [weights, smoothing] : d["mixes"].cast<std::vector<Weighted>>())
+        s.mixes.push_back({weights, smoothing});
+    s.constraint = constraint_from(d["constraint"].cast<std::string>());
+    s.low = d["low"].cast<float>(), s.high = d["high"].cast<float>();
+    return s;
+}
+
 py::ssize_t checked_count(const std::vector<py::ssize_t>& shape, int channels, int height, int width) {
     if (shape.size() != 4 || shape[1] != channels || shape[2] != height || shape[3] != width)
         throw std::invalid_argument("images must have the shape (count, " + std::to_string(channels) + ", " +

@@ -5,6 +5,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../fluctuations.hpp"
 #include "../stack.hpp"
 #include "shared.hpp"
 
@@ -17,6 +18,9 @@ Precision precision_from(const std::string& name);
 // From the mappings that pyoip/engines/core.py makes.
 Stack stack_from(const std::tuple<int, int, int>& shape, const std::vector<py::dict>& layers);
 AscentSettings settings_from(const py::dict& settings, const std::vector<std::int32_t>& snapshots);
+
+// From the mapping that pyoip/fluctuations.py makes.
+FluctuationSettings fluctuations_from(const py::dict& fluctuations);
 
 // Number of images; throws unless they are (count, channels, height, width).
 py::ssize_t checked_count(const std::vector<py::ssize_t>& shape, int channels, int height, int width);

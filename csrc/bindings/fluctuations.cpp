@@ -8,21 +8,15 @@
 namespace pyoip::bindings {
 namespace {
 
-using Indices = py::array_t<std::uint64_t, py::array::c_style | py::array::forcecast>;
 using Shape = std::tuple<int, int, int>;
-using Grid = std::tuple<int, int>;
-using Weighted = std::tuple<std::vector<float>, int>;
 
-Floats images(const Indices& indices, const Shape& shape, const std::vector<Grid>& scales,
-              const std::vector<Weighted>& mixes, std::uint64_t seed, std::uint32_t stream,
-              const std::string& constraint, float low, float high, int threads, py::object progress) {
+Floats images(const Numbers& indices, const Shape& shape, const py::dict& fluctuations, int threads,
+              py::object progress) {
     const auto [channels, height, width] = shape;
-    FluctuationSettings settings{seed, stream, {}, {}, constraint_from(constraint), low, high};
-    for (const auto& [cells_h, cells_w] : scales) settings.scales.push_back({cells_h, cells_w});
-    for (const auto& [weights, smoothing] : mixes) settings.mixes.push_back({weights, smoothing});
+    const FluctuationSettings settings = fluctuations_from(fluctuations);
     const py::ssize_t count = indices.size();
-    Floats out(
-        {py::ssize_t(mixes.size()), count, py::ssize_t(channels), py::ssize_t(height), py::ssize_t(width)});
+    Floats out({py::ssize_t(settings.mixes.size()), count, py::ssize_t(channels), py::ssize_t(height),
+                py::ssize_t(width)});
     Watch watch(std::move(progress));
     const std::uint64_t* index = indices.data();
     float* data = out.mutable_data();
@@ -44,11 +38,8 @@ Floats normals(std::uint64_t seed, std::uint32_t stream, std::uint32_t slot, std
 }  // namespace
 
 void register_fluctuations(py::module_& m) {
-    m.def("start_images", &images, py::arg("indices"), py::arg("shape"), py::arg("scales"), py::arg("mixes"),
-          py::kw_only(), py::arg("seed"), py::arg("stream"), py::arg("constraint"), py::arg("low"),
-          py::arg("high"), py::arg("threads"), py::arg("progress"),
-          "float32 images (mixes, count, C, H, W); scales: (cells_h, cells_w) each; mixes: (weights of all "
-          "scales, smoothing) each.");
+    m.def("start_images", &images, py::arg("indices"), py::arg("shape"), py::arg("fluctuations"),
+          py::arg("threads"), py::arg("progress"), "float32 images (mixes, count, C, H, W).");
     m.def("normal_values", &normals, py::arg("seed"), py::arg("stream"), py::arg("slot"), py::arg("index"),
           py::arg("count"), "float32 standard normal values (count,) of one grid.");
 }

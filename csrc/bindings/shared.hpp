@@ -16,6 +16,7 @@ namespace py = pybind11;
 
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 using Targets = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
+using Numbers = py::array_t<std::uint64_t, py::array::c_style | py::array::forcecast>;  // of start images
 
 // Keeps Python responsive during a long call: takes signals and reports progress from the
 // calling thread. Ctrl-C and errors of the progress callable cancel the call.

@@ -1,5 +1,6 @@
 #include "engine.hpp"
 
+#include <optional>
 #include <string>
 
 namespace pyoip::cuda {
@@ -15,6 +16,9 @@ Column read(Where where, const void* from, std::size_t bytes) { return {where, f
 Column written(Where where, void* to, std::size_t bytes, int fill = -1) {
     return {where, nullptr, to, bytes, fill};
 }
+
+// Of no interest to the host.
+Column between(std::size_t bytes) { return {Where::host, nullptr, nullptr, bytes, -1}; }
 
 std::size_t floats(std::int64_t count) { return std::size_t(count) * sizeof(float); }
 
@@ -88,6 +92,7 @@ void Engine::prepare_kernels() {
         if (each < 1) throw NotFitting(plan_.shared_bytes, device_.shared_per_block);
         blocks_[int(kernel)] = each * device_.multiprocessors;
     }
+    check(prepare_draw(device_.shared_per_block), "the kernel of start images");
 }
 
 bool Engine::run(const std::vector<Column>& columns, std::int64_t count, const Poll& poll,
@@ -105,6 +110,45 @@ bool Engine::score(Where where, const float* images, std::int64_t count, Objecti
     return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
         return cuda::score(plan_, p, blocks_[int(Kernel::maps)], stream(), b.signals, b.as<const float>(0),
                            b.count, objective, b.as<float>(1));
+    });
+}
+
+// With its tables on the device, where they stay until the next: calls come one at a time.
+StartPlan Engine::start_plan(const FluctuationSettings& settings) {
+    HostStartPlan host = make_start_plan(settings, plan_.channels, plan_.height, plan_.width);
+    const std::size_t bytes = host.taps.size() * sizeof(Taps);
+    if (taps_.bytes() < bytes) taps_ = DeviceMemory(bytes);
+    check(cudaMemcpy(taps_.data(), host.taps.data(), bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+    host.point_at(reinterpret_cast<const Taps*>(taps_.data()));
+    return host.plan;
+}
+
+bool Engine::start_images(const FluctuationSettings& settings, const std::uint64_t* numbers,
+                          std::int64_t count, const Poll& poll, float* images) {
+    const std::vector<Column> columns{read(Where::host, numbers, sizeof(std::uint64_t)),
+                                      written(Where::host, images, floats(plan_.pixels))};
+    std::optional<StartPlan> starts;
+    return run(columns, count, poll, [&](const Batch& b) {
+        if (!starts) starts = start_plan(settings);
+        return draw(*starts, stream(), b.as<const std::uint64_t>(0), b.count, b.as<float>(1),
+                    b.signals.finished);
+    });
+}
+
+bool Engine::score_starts(const FluctuationSettings& settings, const std::uint64_t* numbers,
+                          std::int64_t count, Objective objective, Precision precision, const Poll& poll,
+                          float* scores) {
+    const std::vector<Column> columns{read(Where::host, numbers, sizeof(std::uint64_t)),
+                                      between(floats(plan_.pixels)),
+                                      written(Where::host, scores, floats(target().maps))};
+    std::optional<StartPlan> starts;
+    return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
+        if (!starts) starts = start_plan(settings);
+        const cudaError_t error =
+            draw(*starts, stream(), b.as<const std::uint64_t>(0), b.count, b.as<float>(1), nullptr);
+        return error != cudaSuccess ? error
+                                    : cuda::score(plan_, p, blocks_[int(Kernel::maps)], stream(), b.signals,
+                                                  b.as<const float>(1), b.count, objective, b.as<float>(2));
     });
 }
 

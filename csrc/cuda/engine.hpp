@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "batches.hpp"
+#include "starts.hpp"
 
 namespace pyoip::cuda {
 
@@ -40,6 +41,13 @@ public:
                   Objective objective, Precision precision, const Poll& poll,
                   float* values,      // (count, 2)
                   float* gradients);  // (count, C, H, W)
+    // Start images of the first mix of `settings`, and all maps' scores of such, by their numbers in
+    // the pool; all arrays are in host memory.
+    bool start_images(const FluctuationSettings& settings, const std::uint64_t* numbers, std::int64_t count,
+                      const Poll& poll, float* images);  // (count, C, H, W)
+    bool score_starts(const FluctuationSettings& settings, const std::uint64_t* numbers, std::int64_t count,
+                      Objective objective, Precision precision, const Poll& poll,
+                      float* scores);  // (count, maps)
     // Of a cancelled call, images in flight end as Stop::interrupted with their best so far. One
     // that was not begun has NaN, 0 steps, woke -1 and Stop::interrupted, or, in host memory, what
     // its arrays held. The snapshots' steps are those of `settings`.
@@ -49,13 +57,14 @@ public:
 private:
     Device device_;
     Plan plan_{};
-    DeviceMemory weights_;
+    DeviceMemory weights_, taps_;
     int blocks_[3] = {};  // that the device holds at a time, by kernel
     std::unique_ptr<Batches> batches_;
     std::mutex mutex_;
 
     void upload(const HostPlan& host);
     void prepare_kernels();
+    StartPlan start_plan(const FluctuationSettings& settings);
     bool run(const std::vector<Column>& columns, std::int64_t count, const Poll& poll, const Launch& launch);
 };
 

@@ -1,4 +1,4 @@
-// The launches: one for each of the engine's four calls, and one that draws start images. Every
+// The launches: one for each of the engine's four calls. (starts.hpp has that of start images.) Every
 // pointer is to device memory unless said otherwise; arrays are row-major and dense.
 //
 // Blocks are persistent: each takes the next image of the batch when it has finished one. An

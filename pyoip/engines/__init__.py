@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING
 
 from ..errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
 from ..stack import Stack, build_stack
-from .base import STOPS, Ascents, Engine
+from .base import STOPS, Ascents, DrawingEngine, Engine
 
 if TYPE_CHECKING:
     from ..network import Network
 
-__all__ = ["STOPS", "Ascents", "Engine", "available", "describe", "for_layer", "make", "names"]
+__all__ = [
+    "STOPS",
+    "Ascents",
+    "DrawingEngine",
+    "Engine",
+    "available",
+    "describe",
+    "for_layer",
+    "make",
+    "names",
+]
 
 # Engines of sequential stacks: name -> (module, class).
 _STACK_ENGINES = {

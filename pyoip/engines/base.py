@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,30 @@ class Engine(Protocol):
 
         `step_sizes` (B,) takes the place of the settings' one step size.
         """
+        ...
+
+
+@runtime_checkable
+class DrawingEngine(Engine, Protocol):
+    """An engine that draws start images itself, beside where it scores them.
+
+    `fluctuations` are those of `pyoip.fluctuations.described`, of one mix, and `numbers` (B,) whole
+    numbers in 0 … 2**64 - 1; the images are, to the bit, those of `pyoip.start_images`.
+    """
+
+    def start_images(
+        self, numbers: NDArray[np.integer[Any]], fluctuations: Mapping[str, Any]
+    ) -> Floats:
+        """Start images by number, (B, C, H, W)."""
+        ...
+
+    def score_starts(
+        self,
+        numbers: NDArray[np.integer[Any]],
+        fluctuations: Mapping[str, Any],
+        objective: Objective,
+    ) -> Floats:
+        """`Engine.score` of start images, (B, maps)."""
         ...
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
 from ..settings import Objective, Settings
@@ -108,6 +109,25 @@ class CudaEngine:
         found: Any = self._call(lambda: self._core.score(given, objective, "exact", progress))
         result: Floats = _like(images, found)
         return result
+
+    def start_images(
+        self, numbers: NDArray[np.integer[Any]], fluctuations: Mapping[str, Any]
+    ) -> Floats:
+        """See `DrawingEngine.start_images`."""
+        images: Floats = self._call(lambda: self._core.start_images(numbers, fluctuations, None))
+        return images
+
+    def score_starts(
+        self,
+        numbers: NDArray[np.integer[Any]],
+        fluctuations: Mapping[str, Any],
+        objective: Objective,
+    ) -> Floats:
+        """See `DrawingEngine.score_starts`."""
+        scores: Floats = self._call(
+            lambda: self._core.score_starts(numbers, fluctuations, objective, "exact", None)
+        )
+        return scores
 
     def activations(self, images: Floats, progress: Progress | None = None) -> Floats:
         """See `Engine.activations`."""

@@ -36,6 +36,30 @@ py::object score(Engine& engine, const py::object& given, const std::string& obj
     return out.array;
 }
 
+Floats start_images(Engine& engine, const Numbers& indices, const py::dict& fluctuations,
+                    py::object progress) {
+    const FluctuationSettings s = fluctuations_from(fluctuations);
+    const cuda::Plan& p = engine.plan();
+    Floats out(Shape{indices.size(), p.channels, p.height, p.width});
+    float* data = out.mutable_data();
+    Watch watch(std::move(progress));
+    run(watch, [&] { engine.start_images(s, indices.data(), indices.size(), watch.poll(), data); });
+    return out;
+}
+
+Floats score_starts(Engine& engine, const Numbers& indices, const py::dict& fluctuations,
+                    const std::string& objective, const std::string& precision, py::object progress) {
+    const FluctuationSettings s = fluctuations_from(fluctuations);
+    const Objective kind = objective_from(objective);
+    const Precision exactness = precision_from(precision);
+    Floats out(Shape{indices.size(), engine.target().maps});
+    float* data = out.mutable_data();
+    Watch watch(std::move(progress));
+    run(watch,
+        [&] { engine.score_starts(s, indices.data(), indices.size(), kind, exactness, watch.poll(), data); });
+    return out;
+}
+
 py::object activations(Engine& engine, const py::object& given, const std::string& precision,
                        py::object progress) {
     const Images images(given, engine);
@@ -160,6 +184,9 @@ void register_engine(py::module_& m) {
         .def_property_readonly("smallest_batch", &Engine::smallest_batch)
         .def("score", &score, py::arg("images"), py::arg("objective"), py::arg("precision"),
              py::arg("progress"))
+        .def("start_images", &start_images, py::arg("indices"), py::arg("fluctuations"), py::arg("progress"))
+        .def("score_starts", &score_starts, py::arg("indices"), py::arg("fluctuations"), py::arg("objective"),
+             py::arg("precision"), py::arg("progress"))
         .def("activations", &activations, py::arg("images"), py::arg("precision"), py::arg("progress"))
         .def("gradient", &gradient, py::arg("images"), py::arg("targets"), py::arg("objective"),
              py::arg("precision"), py::arg("progress"))
