@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -21,7 +22,8 @@ _Report = Callable[[int, int], None]  # images done, of how many
 
 
 KICK_IMAGES = 4  # perturbed copies of a map's best image in each round of kicks
-BLOCK_MAPS = 8  # taken to the end together: what Ctrl-C leaves is whole maps
+BLOCK_MAPS = 8  # first taken to the end together: what Ctrl-C leaves is whole maps
+BLOCK_SECONDS = 0.5  # a block that took less is followed by a larger one
 _TRIAL, _ASCENT, _KICK = 1, 10, 8  # shares in the progress
 
 
@@ -41,21 +43,29 @@ class Outcome:
 def climb(
     job: Job, plan: Starts, progress: Progress | None, together: int | None = None
 ) -> Iterator[Outcome | None]:
-    """Ascend block by block of maps, `together` at most; None ends it when Ctrl-C came."""
+    """Ascend block by block of maps, `together` at most; None ends it when Ctrl-C came.
+
+    Which maps make a block changes no bit of theirs.
+    """
     maps, trials = plan.candidates.shape
     own = plan.images is not None
     starts = trials if own else min(job.settings.starts, trials)
     kicks = 0 if own or job.settings.method == "article" else job.settings.kicks
     meter = _Meter(progress, maps, trials if trials > starts else 0, starts, kicks)
     most = BLOCK_BYTES // (4 * max(trials * job.pixels, starts * _floats_kept(job)))
-    block = max(1, min(most, together or BLOCK_MAPS))
-    for first in range(0, maps, block):
-        rows = np.arange(first, min(first + block, maps))
+    block, first = together or BLOCK_MAPS, 0
+    while first < maps:
+        began = time.monotonic()
+        rows = np.arange(first, min(first + max(1, min(most, block)), maps))
         batch = _Batch(job, plan, rows, plan.candidates[rows], _bold_columns(job, plan))
         outcome = _climb_block(batch, starts, kicks, meter)
+        taken = time.monotonic() - began
         yield outcome
         if outcome is None:
             return
+        first += len(rows)
+        if together is None and taken < BLOCK_SECONDS:
+            block = int(block * min(BLOCK_SECONDS / max(taken, 1e-3), 8))
 
 
 def _climb_block(batch: _Batch, starts: int, kicks: int, meter: _Meter) -> Outcome | None:

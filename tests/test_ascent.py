@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import pyoip
+from pyoip.engines.cpu import CpuEngine
 from pyoip.network import Network
 from pyoip.result import Result
 from pyoip.stack import build_stack
@@ -107,6 +108,26 @@ def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     cut = pyoip.ascend("mnist", 1, **QUICK)
     assert cut.images.tobytes() == whole.images.tobytes()
     np.testing.assert_array_equal(cut.runs.candidates, whole.runs.candidates)
+
+
+def test_quick_blocks_are_followed_by_larger_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fast engine gets many images at a time; which maps are together changes nothing."""
+    counts: list[int] = []
+
+    def ascend(self: CpuEngine, starts, *rest):
+        counts.append(len(starts))
+        return plain(self, starts, *rest)
+
+    plain = CpuEngine.ascend
+    monkeypatch.setattr(CpuEngine, "ascend", ascend)
+    quick = {"steps": 4, "starts": 1, "trials": 1, "kicks": 0}
+    results = []
+    for seconds, blocks in ((0.0, [8] * 8), (1e9, [8, 56])):
+        counts.clear()
+        monkeypatch.setattr("pyoip.climb.BLOCK_SECONDS", seconds)
+        results.append(pyoip.ascend("mnist", 2, engine="cpu", **quick))
+        assert counts == blocks
+    assert results[0].images.tobytes() == results[1].images.tobytes()
 
 
 def test_verdicts_of_crafted_maps() -> None:
@@ -292,6 +313,7 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
 def test_interrupt_keeps_the_finished_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C (here from the progress callable) ends the call; what is finished is whole."""
     monkeypatch.setattr("pyoip.climb.BLOCK_MAPS", 2)
+    monkeypatch.setattr("pyoip.climb.BLOCK_SECONDS", 0.0)
     seen = []
 
     def stop_later(done: int, total: int, left: int) -> None:
