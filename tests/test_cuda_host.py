@@ -50,6 +50,11 @@ def test_a_missing_barrier_shows_in_other_bits(program: Path) -> None:
     assert "ffffffff" in _output(program, "no-barrier")  # memory that nobody wrote is NaN
 
 
+def test_quotients_by_products_are_exact(program: Path) -> None:
+    """Up to 2^16 by up to 2^16: more than a block's shared memory has numbers."""
+    _output(program, "divisors")
+
+
 @pytest.mark.parametrize("test", CALLS)
 def test_wrong_calls_are_refused(program: Path, test: str) -> None:
     _output(program, test)

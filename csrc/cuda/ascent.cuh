@@ -29,8 +29,7 @@ __device__ inline void constrain(const Block& b, const AscentSettings& s, Sums m
     if (s.constraint == Constraint::clip) {
         each_pixel(b, [&](int i) { b.image()[i] = fminf(fmaxf(b.image()[i], s.low), s.high); });
     } else {
-        const double count = b.plan.pixels, mean = m.first / count,
-                     variance = m.squares / count - mean * mean;
+        const double share = b.plan.share, mean = m.first * share, variance = m.squares * share - mean * mean;
         const float shift = float(mean), scale = variance > 0.0 ? 1.0f / sqrtf(float(variance)) : 0.0f;
         each_pixel(b, [&](int i) { b.image()[i] = (b.image()[i] - shift) * scale; });
     }
@@ -67,7 +66,7 @@ __device__ inline float make_tangent(Block& b, const AscentSettings& s, const Mo
 
 // The 3x3 binomial blur of every channel, edges replicated: down the columns, then along the rows.
 __device__ inline void blur(const Block& b) {
-    const int width = b.plan.width, height = b.plan.height;
+    const Divisor width = b.plan.width, height = b.plan.height;
     float *image = b.image(), *half = b.scratch();
     __syncthreads();
     each_pixel(b, [&](int i) {

@@ -17,20 +17,19 @@ namespace pyoip::cuda {
 
 __device__ inline void target_to_image(const Block& b) {
     const LayerPlan& p = b.layer(0);
-    const float *d = b.shared + b.plan.map_gradient, *row = b.shared + b.plan.map_row;
-    for (int i = b.thread; i < b.plan.pixels; i += kThreads) {
+    const float* d = b.shared + b.plan.map_gradient;
+    each_pixel(b, [&](int i) {
         const int x = i % b.plan.width + p.pad_left, y = i / b.plan.width % b.plan.height + p.pad_top;
-        const float* weights = row + i / (b.plan.width * b.plan.height) * p.taps;
+        const float* weights = b.shared + b.plan.map_row + i / b.plan.plane * p.taps;
+        const Span rows = windows_over(y, p.kernel_h, p.stride_h, p.out_height);
+        const Span columns = windows_over(x, p.kernel_w, p.stride_w, p.out_width);
         float sum = 0.0f;
-        for (int ky = 0; ky < p.kernel_h; ++ky)
-            for (int kx = 0; kx < p.kernel_w; ++kx) {
-                const int oy = y - ky, ox = x - kx;
-                if (oy < 0 || ox < 0 || oy % p.stride_h != 0 || ox % p.stride_w != 0) continue;
-                if (oy / p.stride_h >= p.out_height || ox / p.stride_w >= p.out_width) continue;
-                sum += d[oy / p.stride_h * p.out_width + ox / p.stride_w] * weights[ky * p.kernel_w + kx];
-            }
+        for (int oy = rows.last; oy >= rows.first; --oy)
+            for (int ox = columns.last; ox >= columns.first; --ox)
+                sum += d[oy * p.out_width + ox] *
+                       weights[(y - oy * p.stride_h) * p.kernel_w + x - ox * p.stride_w];
         b.step()[i] = sum;
-    }
+    });
 }
 
 __device__ inline void target_to_input(const Block& b) {
@@ -40,17 +39,13 @@ __device__ inline void target_to_input(const Block& b) {
     for (int i = b.thread; i < p.in_height * p.in_width * p.in_depth; i += kThreads) {
         const int c = i % p.in_depth, at = i / p.in_depth;
         const int y = at / p.in_width + p.pad_top, x = at % p.in_width + p.pad_left;
+        const Span rows = windows_over(y, p.kernel_h, p.stride_h, p.out_height);
+        const Span columns = windows_over(x, p.kernel_w, p.stride_w, p.out_width);
         float sum = 0.0f;
-        for (int ky = 0; ky < p.kernel_h; ++ky) {
-            const int oy = y - ky;
-            if (oy < 0 || oy % p.stride_h != 0 || oy / p.stride_h >= p.out_height) continue;
-            for (int kx = 0; kx < p.kernel_w; ++kx) {
-                const int ox = x - kx;
-                if (ox < 0 || ox % p.stride_w != 0 || ox / p.stride_w >= p.out_width) continue;
-                sum += d[oy / p.stride_h * p.out_width + ox / p.stride_w] *
-                       row[(ky * p.kernel_w + kx) * p.in_depth + c];
-            }
-        }
+        for (int oy = rows.last; oy >= rows.first; --oy)
+            for (int ox = columns.last; ox >= columns.first; --ox)
+                sum += d[oy * p.out_width + ox] *
+                       row[((y - oy * p.stride_h) * p.kernel_w + x - ox * p.stride_w) * p.in_depth + c];
         out[(y * p.padded_w + x) * p.in_pitch + c] = sum;
     }
 }
@@ -206,7 +201,7 @@ __device__ inline void gather_patches(const Block& b, int first_row, int rows) {
     const LayerPlan& p = b.layer(0);
     const Plan& plan = b.plan;
     for (int i = b.thread; i < plan.pixels; i += kThreads) {
-        const int c = i / (plan.width * plan.height);
+        const int c = i / plan.plane;
         const int y = i / plan.width % plan.height + p.pad_top + p.cell_lead_h;
         const int x = i % plan.width + p.pad_left + p.cell_lead_w;
         const Span across = windows_over(x, p.patch_w, p.cell_step_w, p.cell_columns);

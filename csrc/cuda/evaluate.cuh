@@ -12,7 +12,7 @@ __device__ inline void load_planes(const Block& b) {
     if (!keeps_planes(b.plan)) return;
     const LayerPlan& p = b.layer(0);
     for (int i = b.thread; i < p.in_channels * p.in_height * p.in_width; i += kThreads) {
-        const int x = i % p.in_width, y = i / p.in_width % p.in_height, c = i / (p.in_width * p.in_height);
+        const int line = i / p.in_width, x = i % p.in_width, y = line % p.in_height, c = line / p.in_height;
         b.input(0)[(c * p.padded_h + y + p.pad_top) * p.padded_w + x + p.pad_left] =
             b.image()[(c * b.plan.height + y) * b.plan.width + x];
     }

@@ -19,7 +19,8 @@ public:
     HostPlan build() {
         Plan& plan = host_.plan;
         plan.channels = stack_.channels, plan.height = stack_.height, plan.width = stack_.width;
-        plan.pixels = int(stack_.pixels());
+        plan.plane = stack_.height * stack_.width;
+        plan.pixels = int(stack_.pixels()), plan.share = 1.0 / plan.pixels;
         plan.layer_count = int(stack_.layers.size());
         const std::vector<Extent> extents = crop(stack_);
         for (int l = 0; l <= target(); ++l) measure(l, extents[std::size_t(l)]);

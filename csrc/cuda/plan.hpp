@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "../stack.hpp"
+#include "divisor.hpp"
 
 namespace pyoip::cuda {
 
@@ -35,30 +36,38 @@ constexpr int kSplits = 8;         // parts of a sum over positions
 constexpr int kMostChanges = 256;  // decisions that may be moved one by one in a step
 
 struct LayerPlan {
-    int in_channels, in_depth, in_pitch;  // in_depth: in_channels rounded up to kDepth
-    int in_height, in_width, padded_h, padded_w, pad_top, pad_left;
-    int maps, maps_depth, maps_pitch;  // likewise of the outputs
-    int kernel_h, kernel_w, stride_h, stride_w, taps;
-    int out_height, out_width, positions;  // of the convolution
+    int in_channels, in_pitch;
+    Divisor in_depth;  // in_channels rounded up to kDepth
+    Divisor in_height, in_width;
+    int padded_h, padded_w, pad_top, pad_left;
+    Divisor maps, maps_depth;  // likewise of the outputs
+    int maps_pitch;
+    int kernel_h, kernel_w, taps;
+    Divisor stride_h, stride_w;
+    int out_height, positions;  // of the convolution
+    Divisor out_width;
     Activation activation;
     float slope;
     Pool pool;
-    int pool_h, pool_w, pool_stride_h, pool_stride_w, pool_top, pool_left;
-    int pooled_height, pooled_width;  // out_* without a pool
-    bool quads;                       // a 2x2 maximum that tiles the convolution
-    int places;                       // of a cell
-    float pool_share;                 // of each value in an average
-    int cells, cell_columns, code_pitch;
+    int pool_h, pool_top, pool_left;
+    Divisor pool_w, pool_stride_h, pool_stride_w;
+    int pooled_height;  // out_* without a pool
+    Divisor pooled_width;
+    bool quads;        // a 2x2 maximum that tiles the convolution
+    int places;        // of a cell
+    float pool_share;  // of each value in an average
+    int cells;
+    Divisor cell_columns, code_pitch;
 
     // Matrix products, from the second layer on. A warp has 2 tiles of rows by `group` of columns.
-    int group, groups;            // forward: column tiles of maps in a group (1, 2 or 4); groups
-    int back_group, back_groups;  // backward: of the input's channels
+    int group, back_group;        // column tiles in a group: of maps, forward (1, 2 or 4); backward, of
+    Divisor groups, back_groups;  // the input's channels. Groups
 
     // The first layer's way back to the image: what one cell adds to it.
-    int patch_h, patch_w, patch_pitch;                       // columns (C, patch_h, patch_w) in tiles of 8
-    int cell_step_h, cell_step_w, cell_lead_h, cell_lead_w;  // in padded pixels: cell (y, x) begins at
-                                                             // (y * step_h - lead_h, x * step_w - lead_w)
-    int chunk_rows;                                          // rows of cells at a time
+    int patch_h, patch_w, patch_pitch;  // columns (C, patch_h, patch_w) in tiles of 8
+    Divisor cell_step_h, cell_step_w;   // in padded pixels: cell (y, x) begins at
+    int cell_lead_h, cell_lead_w;       // (y * step_h - lead_h, x * step_w - lead_w)
+    int chunk_rows;                     // rows of cells at a time
 
     // In device memory.
     const float* forward;   // first layer: (C * taps, maps); else fragments, see packing.cpp
@@ -73,7 +82,9 @@ struct LayerPlan {
 };
 
 struct Plan {
-    int channels, height, width, pixels;
+    int channels, pixels;
+    Divisor height, width, plane;  // plane: height * width
+    double share;                  // 1 / pixels
     int layer_count;
     LayerPlan layers[kMostLayers];
 

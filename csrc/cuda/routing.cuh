@@ -24,7 +24,7 @@ struct Span {
     int first, last;
 };
 
-__device__ __forceinline__ Span windows_over(int position, int size, int stride, int count) {
+__device__ __forceinline__ Span windows_over(int position, int size, Divisor stride, int count) {
     const int above = position - size;  // of windows that end before it
     const int last = position / stride;
     return {above < 0 ? 0 : above / stride + 1, last < count ? last : count - 1};

@@ -9,7 +9,7 @@ enum class Silent { report, wake };  // a map that a ReLU silences: wake follows
 
 struct Value {
     float activation, preactivation;  // means over positions
-    float peak;                       // the highest preactivation
+    float peak;                       // the highest preactivation, of one that is asleep
     bool asleep;                      // a ReLU that is off everywhere
     bool flat;                        // the gradient is exactly zero
     bool changed;                     // the map's gradient is not the last evaluation's
@@ -76,29 +76,30 @@ __device__ inline Value weigh_positions(Block& b, Objective objective, Silent si
     float *gradient = b.shared + b.plan.map_gradient, *old = b.shared + b.plan.old_gradient;
     const bool linear = objective == Objective::preactivation;
     const float share = 1.0f / float(p.positions);
-    float sums[3] = {};  // of activations, of preactivations; how many derivatives are not zero
+    float sums[4] = {};  // of activations, of preactivations; how many derivatives are not zero, are new
     Highest highest{-INFINITY, 0};
     for (int at = b.thread; at < p.positions; at += kThreads) {
         const float z = values[at], a = activate(p.activation, p.slope, z);
         const float d = linear ? share : share * derivative(p.activation, p.slope, a);
         gradient[at] = d;
-        sums[0] += a, sums[1] += z, sums[2] += d != 0.0f ? 1.0f : 0.0f;
+        sums[0] += a, sums[1] += z, sums[2] += d != 0.0f ? 1.0f : 0.0f, sums[3] += d != old[at] ? 1.0f : 0.0f;
         highest.take(z, at);
     }
     add_up(b, sums);
-    find_highest(b, highest);
-    Value value{sums[0] * share, sums[1] * share, highest.value, false, sums[2] == 0.0f, false};
+    Value value{sums[0] * share, sums[1] * share, 0.0f, false, sums[2] == 0.0f, sums[3] > 0.0f};
     value.asleep = slope_of(p.activation) == Slope::gate && !(value.activation > 0.0f);
-    const bool wake = value.asleep && silent == Silent::wake && !linear;
-    if (wake) value.flat = false;
-    float changes[1] = {};
-    for (int at = b.thread; at < p.positions; at += kThreads) {
-        if (wake) gradient[at] = at == highest.where ? 1.0f : 0.0f;
-        changes[0] += gradient[at] != old[at] ? 1.0f : 0.0f;
-        old[at] = gradient[at];
+    if (value.asleep) find_highest(b, highest);
+    value.peak = highest.value;
+    if (value.asleep && silent == Silent::wake && !linear) {
+        float changes[1] = {};
+        for (int at = b.thread; at < p.positions; at += kThreads) {
+            gradient[at] = at == highest.where ? 1.0f : 0.0f;
+            changes[0] += gradient[at] != old[at] ? 1.0f : 0.0f;
+        }
+        add_up(b, changes);
+        value.flat = false, value.changed = changes[0] > 0.0f;
     }
-    add_up(b, changes);
-    value.changed = changes[0] > 0.0f;
+    for (int at = b.thread; at < p.positions; at += kThreads) old[at] = gradient[at];
     return value;
 }
 

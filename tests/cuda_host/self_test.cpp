@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "../../csrc/cuda/divisor.hpp"
+
 namespace pyoip::cuda {
 namespace {
 
@@ -340,6 +342,19 @@ void failing_launch() {
     unsetenv("PYOIP_CUDA_HOST_FAIL_LAUNCH");
 }
 
+// Quotients can only be wrong beside a multiple.
+void divisors() {
+    constexpr int most = 1 << 16;
+    for (int by = 1; by <= most; ++by) {
+        const Divisor d(by);
+        for (int multiple = 0; multiple <= most; multiple += by)
+            for (const int a : {multiple - 1, multiple}) {
+                if (a < 0) continue;
+                expect(a / d == a / by && a % d == a % by, std::to_string(a) + " / " + std::to_string(by));
+            }
+    }
+}
+
 // --- kernels that are wrong ------------------------------------------------------------------
 
 __global__ void diverge(int how) {
@@ -370,6 +385,7 @@ const std::map<std::string, std::function<void()>> kTests = {
     {"launches", launches},
     {"memory", memory},
     {"devices", devices},
+    {"divisors", divisors},
     {"failing-launch", failing_launch},
     {"no-barrier", [] { transpose(false); }},
     {"left-barrier", [] { run(1, 64, 0, diverge, 0); }},
