@@ -121,19 +121,34 @@ __device__ inline int list_changes(Block& b, int l) {
     return total;
 }
 
-// Adds value times a row of a kernel's weights to a row of the gradient; a lane has every 32nd
-// channel. The row's loads are all on their way before the first is used.
-__device__ __forceinline__ void add_row(const LayerPlan& p, float* out, const float* weights, float value,
-                                        int lane) {
+// Rows of a kernel's weights on their way to rows of the gradient, each times its value.
+constexpr int kRows = 4;
+
+struct Rows {
+    int to[kRows], from[kRows];
+    float value[kRows];
+    int count;
+};
+
+// One after the other; a lane has every 32nd channel. The loads of all rows are on their way before the
+// first is used.
+__device__ __forceinline__ void add_rows(const LayerPlan& p, float* gradient, const Rows& rows, int lane) {
     constexpr int widest = 7;
     for (int c = lane; c < p.in_depth; c += 32) {
-        float w[widest];
+        float w[kRows][widest];
 #pragma unroll
-        for (int kx = 0; kx < widest; ++kx)
-            w[kx] = kx < p.kernel_w ? __ldg(weights + kx * p.in_depth + c) : 0.0f;
+        for (int r = 0; r < kRows; ++r)
 #pragma unroll
-        for (int kx = 0; kx < widest; ++kx)
-            if (kx < p.kernel_w) out[kx * p.in_pitch + c] += value * w[kx];
+            for (int kx = 0; kx < widest; ++kx)
+                w[r][kx] = r < rows.count && kx < p.kernel_w
+                               ? __ldg(p.rows + rows.from[r] + kx * p.in_depth + c)
+                               : 0.0f;
+#pragma unroll
+        for (int r = 0; r < kRows; ++r)
+#pragma unroll
+            for (int kx = 0; kx < widest; ++kx)
+                if (r < rows.count && kx < p.kernel_w)
+                    gradient[rows.to[r] + kx * p.in_pitch + c] += rows.value[r] * w[r][kx];
     }
 }
 
@@ -172,11 +187,17 @@ __device__ inline void move_changes(const Block& b, int l, int count) {
         const bool adds = m.value != 0.0f && ky < p.kernel_h;
         const int to = ((m.y + ky) * p.padded_w + m.x) * p.in_pitch;
         const int from = (m.map * p.taps + ky * p.kernel_w) * p.in_depth;
-        for (unsigned left = __ballot_sync(kFullWarp, adds); left != 0; left &= left - 1) {
-            const int lane = __ffs(int(left)) - 1;
-            add_row(p, b.gradient(l) + __shfl_sync(kFullWarp, to, lane),
-                    p.rows + __shfl_sync(kFullWarp, from, lane), __shfl_sync(kFullWarp, m.value, lane),
-                    b.lane);
+        for (unsigned left = __ballot_sync(kFullWarp, adds); left != 0;) {
+            Rows rows{};
+#pragma unroll
+            for (int r = 0; r < kRows; ++r, left &= left - 1) {
+                const int lane = left != 0 ? __ffs(int(left)) - 1 : 0;
+                rows.count += left != 0 ? 1 : 0;
+                rows.to[r] = __shfl_sync(kFullWarp, to, lane);
+                rows.from[r] = __shfl_sync(kFullWarp, from, lane);
+                rows.value[r] = __shfl_sync(kFullWarp, m.value, lane);
+            }
+            add_rows(p, b.gradient(l), rows, b.lane);
         }
     }
 }
