@@ -19,6 +19,17 @@ __device__ __forceinline__ float activate(Activation kind, float alpha, float z)
     return z;
 }
 
+// Of a function whose slope does not vary; all others take a pass of their own, as their code is long
+// and the places where a convolution ends are many.
+__device__ __forceinline__ float gated(Activation kind, float z) {
+    [[maybe_unused]] constexpr float zero = 0.0f, one = 1.0f, alpha = 0.0f;
+#define PYOIP_ACTIVATION(name, slope, value, ...) \
+    if constexpr (slope != Slope::varies)         \
+        if (kind == Activation::name) return value;
+#include "../activations.def"
+    return z;
+}
+
 // From the activated value. At 0 a gate's is 0.
 __device__ __forceinline__ float derivative(Activation kind, float alpha, float a) {
     [[maybe_unused]] constexpr float zero = 0.0f, one = 1.0f;

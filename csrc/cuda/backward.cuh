@@ -134,9 +134,29 @@ __device__ inline bool route_layer(Block& b, int l, bool afresh) {
 
 // --- the first layer, to the image -----------------------------------------------------------
 
+// By the preactivations of four cells, two maps each. One at a time: the code is long.
+__device__ __forceinline__ void find_gradients(const Block& b, const int (&cells)[4], int map,
+                                               float (&values)[2][4]) {
+    const int c0 = cells[0], c1 = cells[1], c2 = cells[2], c3 = cells[3];
+    float found[8] = {};
+#pragma unroll 1
+    for (int k = 0; k < 8; ++k) {
+        const int upper = k % 2 == 0 ? c0 : c1, lower = k % 2 == 0 ? c2 : c3, from = map + k / 4 * 4;
+        const float value =
+            from < b.layer(0).maps ? cell_gradient(b, 0, k / 2 % 2 == 0 ? upper : lower, from) : 0.0f;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {  // registers have no index
+            const float before = found[i];
+            found[i] = i == k ? value : before;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) values[i / 2 % 2][i % 2 + i / 4 * 2] = found[i];
+}
+
 // Patches (cells, patch_pitch) of the cells from `first` on, `count` of them.
-template <bool exact, int N>
-__device__ __forceinline__ void make_patches_by(const Block& b, int first, int count, int pair, int group) {
+template <int N>
+__device__ __forceinline__ void make_patches(const Block& b, int first, int count, int pair, int group) {
     const LayerPlan& p = b.layer(0);
     const bool plain = slope_of(p.activation) != Slope::varies && p.pool != Pool::average;
     const int steps = p.maps_depth / kDepth * p.places;
@@ -163,12 +183,10 @@ __device__ __forceinline__ void make_patches_by(const Block& b, int first, int c
         for (int i = 0; i < 4; ++i)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                const int map = base + 4 * half;
-                values[i / 2][i % 2 + 2 * half] = plain          ? gradients[i][map]
-                                                  : map < p.maps ? cell_gradient(b, 0, cells[i], map)
-                                                                 : 0.0f;
-                places[i / 2][i % 2 + 2 * half] = codes[i][map] & 15;
+                values[i / 2][i % 2 + 2 * half] = gradients[i][plain ? base + 4 * half : 0];
+                places[i / 2][i % 2 + 2 * half] = codes[i][base + 4 * half] & 15;
             }
+        if (!plain) find_gradients(b, cells, base, values);
         for (int place = 0; place < p.places; ++place) {
             weights += N * 64;
 #pragma unroll
@@ -179,21 +197,16 @@ __device__ __forceinline__ void make_patches_by(const Block& b, int first, int c
             for (int i = 0; i < 2; ++i)
 #pragma unroll
                 for (int k = 0; k < 4; ++k) rows[i][k] = places[i][k] == place ? values[i][k] : 0.0f;
-            multiply_step<exact, N>(rows, columns, tiles);
+            if (b.exact)
+                multiply_step<true, N>(rows, columns, tiles);
+            else
+                multiply_step<false, N>(rows, columns, tiles);
         }
     }
     each_sum<N>(tiles, group, b.lane, [&](int i, int pixel, float sum) {
         const int at = pair * 2 * kTileRows + i * 8 + b.lane / 4;
         if (at < count) b.scratch()[at * p.patch_pitch + pixel] = sum;
     });
-}
-
-template <int N>
-__device__ __forceinline__ void make_patches(const Block& b, int first, int count, int pair, int group) {
-    if (b.exact)
-        make_patches_by<true, N>(b, first, count, pair, group);
-    else
-        make_patches_by<false, N>(b, first, count, pair, group);
 }
 
 // Every pixel sums what the patches of some rows of cells hold for it.

@@ -24,10 +24,10 @@ __device__ __forceinline__ void set_code(const Block& b, int l, int cell, int ma
     byte = std::uint8_t((byte & 15) << 4 | code);
 }
 
-// A cell's winner, not yet activated.
+// A cell's winner; where the activation function's slope varies, not yet activated.
 __device__ __forceinline__ void pass_on(const Block& b, int l, int cell, int map, float z, int place) {
     const LayerPlan& p = b.layer(l);
-    const float a = activate(p.activation, p.slope, z);
+    const float a = gated(p.activation, z);
     const int y = cell / p.cell_columns, x = cell % p.cell_columns;
     b.input(l + 1)[next_offset(b.plan, l, y, x) + map] = a;
     set_code(b, l, cell, map, lets_through(p.activation, a) ? place : p.places);
@@ -47,26 +47,41 @@ __device__ inline float convolve_planes(const LayerPlan& p, const float* planes,
     return sum;
 }
 
-// A cell under a 2x2 maximum of a 3x3 convolution at stride 1: 4x4 pixels serve all four places.
-__device__ inline void quad_of_planes(const Block& b, const float* weights, int cell, int map, float bias) {
+// A 3x3 kernel's weights for one channel.
+struct Nine {
+    float w[9];
+
+    __device__ __forceinline__ Nine(const float* weights, int maps) {
+#pragma unroll
+        for (int k = 0; k < 9; ++k) w[k] = __ldg(weights + k * maps);
+    }
+};
+
+// 4x4 pixels of a channel serve all four places of a cell.
+__device__ __forceinline__ void add_quad(const float* corner, int line, const Nine& nine, float (&sums)[4]) {
+    float pixels[4][4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) pixels[i][j] = corner[i * line + j];
+#pragma unroll
+    for (int k = 0; k < 9; ++k)
+#pragma unroll
+        for (int place = 0; place < 4; ++place)
+            sums[place] += pixels[place / 2 + k / 3][place % 2 + k % 3] * nine.w[k];
+}
+
+// A cell under a 2x2 maximum of a 3x3 convolution at stride 1; `first` are the first channel's weights.
+__device__ __forceinline__ void quad_of_planes(const Block& b, const Nine& first, const float* weights,
+                                               int cell, int map, float bias) {
     const LayerPlan& p = b.layer(0);
     const int y = cell / p.cell_columns * 2, x = cell % p.cell_columns * 2;
+    const float* corner = b.input(0) + y * p.padded_w + x;
     float sums[4] = {bias, bias, bias, bias};
-    for (int c = 0; c < p.in_channels; ++c) {
-        const float* corner = b.input(0) + (c * p.padded_h + y) * p.padded_w + x;
-        float pixels[4][4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-#pragma unroll
-            for (int j = 0; j < 4; ++j) pixels[i][j] = corner[i * p.padded_w + j];
-#pragma unroll
-        for (int k = 0; k < 9; ++k, weights += p.maps) {
-            const float w = __ldg(weights);
-#pragma unroll
-            for (int place = 0; place < 4; ++place)
-                sums[place] += pixels[place / 2 + k / 3][place % 2 + k % 3] * w;
-        }
-    }
+    add_quad(corner, p.padded_w, first, sums);
+    for (int c = 1; c < p.in_channels; ++c)
+        add_quad(corner + c * p.padded_h * p.padded_w, p.padded_w, Nine(weights + c * 9 * p.maps, p.maps),
+                 sums);
     int place = 0;
 #pragma unroll
     for (int i = 1; i < 4; ++i)
@@ -107,35 +122,39 @@ __device__ inline void average_of_planes(const Block& b, const float* weights, i
     b.input(1)[next_offset(b.plan, 0, q / p.pooled_width, q % p.pooled_width) + map] = sum * p.pool_share;
 }
 
-// Into the second layer's input, with codes. f(weights, item, map, bias) makes one of `items`.
-template <class F>
-__device__ __forceinline__ void each_map_of(const Block& b, int items, const F& f) {
+// Into the second layer's input, with codes. A thread keeps its map: begin(weights, map, bias) makes
+// what then makes each of `items`.
+template <class Begin>
+__device__ __forceinline__ void each_map_of(const Block& b, int items, const Begin& begin) {
     const LayerPlan& p = b.layer(0);
-    const int rows = kThreads / p.maps, map = b.thread % p.maps;  // a thread keeps its map
-    const float bias = __ldg(p.bias + map);
-    if (b.thread / p.maps < rows)
-        for (int item = b.thread / p.maps; item < items; item += rows) f(p.forward + map, item, map, bias);
+    const int rows = kThreads / p.maps, map = b.thread % p.maps, row = b.thread / p.maps;
+    if (row >= rows) return;
+    const auto make = begin(p.forward + map, map, __ldg(p.bias + map));
+    for (int item = row; item < items; item += rows) make(item);
 }
 
 __device__ inline void forward_first(const Block& b) {
     const LayerPlan& p = b.layer(0);
     const bool square = p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.stride_w == 1;
     if (p.quads && square)
-        each_map_of(b, p.cells, [&](const float* w, int cell, int map, float bias) {
-            quad_of_planes(b, w, cell, map, bias);
+        each_map_of(b, p.cells, [&](const float* w, int map, float bias) {
+            const Nine first(w, p.maps);
+            return [=, &b](int cell) { quad_of_planes(b, first, w, cell, map, bias); };
         });
     else if (p.pool == Pool::max)
-        each_map_of(b, p.cells, [&](const float* w, int cell, int map, float bias) {
-            maximum_of_planes(b, w, cell, map, bias);
+        each_map_of(b, p.cells, [&](const float* w, int map, float bias) {
+            return [=, &b](int cell) { maximum_of_planes(b, w, cell, map, bias); };
         });
     else if (p.pool == Pool::average)
-        each_map_of(b, p.pooled_height * p.pooled_width, [&](const float* w, int q, int map, float bias) {
-            average_of_planes(b, w, q, map, bias);
+        each_map_of(b, p.pooled_height * p.pooled_width, [&](const float* w, int map, float bias) {
+            return [=, &b](int window) { average_of_planes(b, w, window, map, bias); };
         });
     else
-        each_map_of(b, p.positions, [&](const float* w, int at, int map, float bias) {
-            const float z = convolve_planes(p, b.input(0), w, at / p.out_width, at % p.out_width, bias);
-            pass_on(b, 0, at, map, z, 0);
+        each_map_of(b, p.positions, [&](const float* w, int map, float bias) {
+            return [=, &b, &p](int at) {
+                const float z = convolve_planes(p, b.input(0), w, at / p.out_width, at % p.out_width, bias);
+                pass_on(b, 0, at, map, z, 0);
+            };
         });
 }
 
@@ -190,17 +209,28 @@ __device__ __forceinline__ void convolve_tiles(const Block& b, int l, int pair, 
                 tiles);
 }
 
-// f(position row i of 4, column tile j, half, map) for every sum of a lane: sums[i / 2][j][i % 2 * 2 + half].
+// f(position row i of 4, map, sum) for every sum of row i of a lane.
 template <int N, class F>
-__device__ __forceinline__ void each_sum(const Tiles<N>& tiles, int group, int lane, const F& f) {
+__device__ __forceinline__ void each_sum_of_row(const Tiles<N>& tiles, int i, int group, int lane,
+                                                const F& f) {
 #pragma unroll
     for (int j = 0; j < N; ++j)
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int map = (group * N + j) * kTileColumns + lane % 4 * 2 + half;
+        for (int half = 0; half < 2; ++half)
+            f(i, (group * N + j) * kTileColumns + lane % 4 * 2 + half, tiles.of_row(i, j, half));
+}
+
+template <int N, class F>
+__device__ __forceinline__ void each_sum(const Tiles<N>& tiles, int group, int lane, const F& f) {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) f(i, map, tiles.sums[i / 2][j][i % 2 * 2 + half]);
-        }
+    for (int i = 0; i < 4; ++i) each_sum_of_row<N>(tiles, i, group, lane, f);
+}
+
+// The same for an f whose code is long: once, not four times.
+template <int N, class F>
+__device__ __forceinline__ void each_sum_in_turn(const Tiles<N>& tiles, int group, int lane, const F& f) {
+#pragma unroll 1
+    for (int i = 0; i < 4; ++i) each_sum_of_row<N>(tiles, i, group, lane, f);
 }
 
 // The four places of a cell lie in two lanes; each passes on one of the two maps.
@@ -242,16 +272,26 @@ template <int N>
 __device__ __forceinline__ void finish_positions(const Block& b, int l, int pair, int group,
                                                  const Tiles<N>& tiles) {
     const LayerPlan& p = b.layer(l);
-    each_sum<N>(tiles, group, b.lane, [&](int i, int map, float z) {
+    each_sum_in_turn<N>(tiles, group, b.lane, [&](int i, int map, float z) {
         const int row = pair * 2 * kTileRows + i * 8 + b.lane / 4;
         if (row >= p.positions || map >= p.maps) return;
         if (p.pool == Pool::none) return pass_on(b, l, row, map, z, 0);
         if (p.pool == Pool::average) {
-            z = activate(p.activation, p.slope, z);
+            z = gated(p.activation, z);
             b.codes(l)[row * p.code_pitch + map] = lets_through(p.activation, z) ? 0 : 1;
         }
         before_pool(b, l)[row * p.maps_pitch + map] = z;
     });
+}
+
+// where(i): the maps of place i of `count`.
+template <class Where>
+__device__ __forceinline__ void activate_each(const Block& b, int l, int count, const Where& where) {
+    const LayerPlan& p = b.layer(l);
+    for (int i = b.thread; i < count * p.maps; i += kThreads) {
+        float& value = where(i / p.maps)[i % p.maps];
+        value = activate(p.activation, p.slope, value);
+    }
 }
 
 __device__ inline void pool_cell(const Block& b, int l, int q, int map) {
@@ -288,18 +328,34 @@ __device__ inline void forward_matrix(const Block& b, int l) {
     });
     if (p.quads || p.pool == Pool::none) return;
     __syncthreads();
+    if (p.pool == Pool::average && slope_of(p.activation) == Slope::varies) {
+        activate_each(b, l, p.positions, [&](int at) { return b.output(l) + at * p.maps_pitch; });
+        __syncthreads();
+    }
     for (int i = b.thread; i < p.pooled_height * p.pooled_width * p.maps; i += kThreads)
         pool_cell(b, l, i / p.maps, i % p.maps);
+}
+
+// What went through the pool, where no average has asked for it before.
+__device__ inline void activate_passed(const Block& b, int l) {
+    const LayerPlan& p = b.layer(l);
+    if (slope_of(p.activation) != Slope::varies || p.pool == Pool::average) return;
+    activate_each(b, l, p.cells, [&](int cell) {
+        return b.input(l + 1) + next_offset(b.plan, l, cell / p.cell_columns, cell % p.cell_columns);
+    });
+    __syncthreads();
 }
 
 // Ends with a barrier, as every step on the way does.
 __device__ inline void forward_below(const Block& b) {
     if (b.target() == 0) return;
-    forward_first(b);
-    __syncthreads();
-    for (int l = 1; l < b.target(); ++l) {
-        forward_matrix(b, l);
+    for (int l = 0; l < b.target(); ++l) {
+        if (l == 0)
+            forward_first(b);
+        else
+            forward_matrix(b, l);
         __syncthreads();
+        activate_passed(b, l);
     }
 }
 
