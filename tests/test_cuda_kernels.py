@@ -1,16 +1,12 @@
-"""The CUDA kernels on the host: barriers, precision, changes moved; and what nvcc makes of them."""
+"""The CUDA kernels on the host: barriers, precision, changes moved."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
+from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from problems import TOLERANCE, conv_layer, problem, relative_error
 
 import pyoip
@@ -65,11 +61,12 @@ def _middle_layers(stack: Stack) -> set[str]:
 
 def test_random_stacks_have_all_kinds_of_layers_in_between() -> None:
     """The 200 stacks that the engines are compared on."""
-    found = set().union(*(_middle_layers(problem(seed)[0]) for seed in range(200)))
-    assert found >= {
+    found = Counter(kind for seed in range(200) for kind in _middle_layers(problem(seed)[0]))
+    kinds = (
         *("strided", "dense", "no pool", "max", "average", "overlapping", "tiling", "four layers"),
         *("relu", "leaky_relu", "tanh", "sigmoid", "none"),
-    }
+    )
+    assert {kind: found[kind] for kind in kinds if found[kind] < 5} == {}
 
 
 def _busy_stack() -> Stack:
@@ -132,22 +129,3 @@ def test_tf32_is_another_precision_within_its_errors(cuda) -> None:
     assert engine.ascend(images, targets, replace(exact, precision="fast")).history.tobytes() == (
         found.history.tobytes()
     )
-
-
-def _nvcc() -> str | None:
-    return shutil.which("nvcc") or next(map(str, Path("/usr/local").glob("cuda*/bin/nvcc")), None)
-
-
-@pytest.mark.skipif(_nvcc() is None, reason="nvcc: not on this machine")
-def test_nvcc_warns_of_nothing_and_no_kernel_spills(tmp_path) -> None:
-    """Two blocks of 256 threads on a multiprocessor: at most 128 registers, and no local memory."""
-    flags = "-std=c++20 -O3 --expt-relaxed-constexpr -arch=sm_90 -Xptxas -v --Werror all-warnings"
-    source, object_file = ROOT / "csrc" / "cuda" / "kernels.cu", tmp_path / "kernels.o"
-    command = [str(_nvcc()), *flags.split(), "-c", str(source), "-o", str(object_file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = done.stdout + done.stderr
-    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", said)
-    assert len(frames) >= 2
-    assert set(frames) == {("0", "0", "0")}
-    assert max(int(n) for n in re.findall(r"Used (\d+) registers", said)) <= 128
