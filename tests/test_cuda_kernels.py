@@ -117,15 +117,18 @@ def test_ties_in_a_layer_in_between_go_to_the_first_position(cuda, stride: int) 
 
 
 def test_tf32_is_another_precision_within_its_errors(cuda) -> None:
-    """One product with 11 bits: below 1e-3 (truncated operands: 6e-3), and surely not exact."""
+    """One product with 11 bits: 8e-5 of the largest activation (operands cut, not rounded: 7e-4).
+
+    In float64's place stands the exact engine, and of the ascents only their first value: what
+    follows it climbs elsewhere.
+    """
     stack = build_stack(pyoip.load("mnist"), 3)
-    engine, images = CudaEngine(stack), start_images(4, stack.input_shape)
+    engine, images = CudaEngine(stack), start_images(16, stack.input_shape)
     targets = engine.score(images, "activation").argmax(axis=1).astype(np.int32)
-    exact = Settings(steps=3, method="article", step_size=0.05)
-    coarse = engine.ascend(images, targets, replace(exact, precision="tf32"))
-    found = engine.ascend(images, targets, exact)
-    off = np.abs(coarse.history / found.history - 1).max()
-    assert 1e-6 < off < 1e-3
-    assert engine.ascend(images, targets, replace(exact, precision="fast")).history.tobytes() == (
-        found.history.tobytes()
-    )
+    exact = Settings(steps=1, method="article", step_size=0.05)
+    coarse = engine.ascend(images, targets, replace(exact, precision="tf32")).history
+    found = engine.ascend(images, targets, exact).history
+    off = np.abs(coarse[:, 0] - found[:, 0]).max() / np.abs(found[:, 0]).max()
+    assert 1e-6 < off < 2e-4
+    fast = engine.ascend(images, targets, replace(exact, precision="fast")).history
+    assert fast.tobytes() == found.tobytes()
