@@ -14,7 +14,7 @@ from pyoip.engines.cuda import CudaEngine
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.fluctuations import start_images
 from pyoip.settings import Settings
-from pyoip.stack import Pool, Stack, build_stack
+from pyoip.stack import Activation, Pool, Stack, build_stack
 
 OUTCOMES = ("images", "history", "snapshots", "activations", "steps", "woke", "stops")
 
@@ -113,6 +113,20 @@ def test_ties_in_a_layer_in_between_go_to_the_first_position(cuda, stride: int) 
     _, found = CudaEngine(stack).gradient(images, targets, "preactivation")
     _, exact = ReferenceEngine(stack).gradient(images, targets, "preactivation")
     assert np.abs(exact).max() > 0
+    assert relative_error(found, exact) < TOLERANCE
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(("size", "stride"), [(3, (1, 2)), (3, (2, 1)), (3, (3, 3)), (2, (3, 3))])
+def test_averages_of_the_first_layer_leave_every_decision(cuda, size, stride, activation) -> None:
+    """Windows that overlap, tile or have gaps: each position's is left by one of those over it."""
+    rng = np.random.default_rng(4)
+    pool, kind = Pool("average", (size, size), stride, (0, 0, 0, 0)), Activation(activation)
+    first = conv_layer(rng, (3, 17, 16), 8, activation=kind, pool=pool)
+    stack = Stack((3, 17, 16), (first, conv_layer(rng, first.pooled_shape, 3)))
+    images, targets = start_images(3, stack.input_shape), np.arange(3, dtype=np.int32)
+    _, found = CudaEngine(stack).gradient(images, targets, "preactivation")
+    _, exact = ReferenceEngine(stack).gradient(images, targets, "preactivation")
     assert relative_error(found, exact) < TOLERANCE
 
 
