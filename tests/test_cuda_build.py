@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import toolkit
 from conftest import ROOT
 
 KERNELS = {"maps_kernel", "gradient_kernel", "ascend_kernel"}  # by matrix products
 MOST_REGISTERS = 128  # with 256 threads, two blocks on a multiprocessor
 
 
-def _beside(tool: str) -> Path | None:
-    """A tool of CUDA's: on PATH, where it is installed, or in a package of PyPI."""
-    places = [Path(found).parent for found in [shutil.which(tool)] if found]
-    places += sorted(Path("/usr/local").glob("cuda*/bin"), reverse=True)
-    spec = importlib.util.find_spec("nvidia")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        places += sorted(Path(folder).glob("*/bin"))
-    return next((place / tool for place in places if (place / tool).exists()), None)
-
-
 def _tool(name: str) -> Path:
-    found = _beside(name)
+    found = toolkit.find(name)
     if found is None:
         pytest.skip(f"{name}: not on this machine")
     return found
