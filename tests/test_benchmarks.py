@@ -1,9 +1,16 @@
-"""The benchmarks' own arithmetic: operations counted by hand, contenders timed in turn."""
+"""The benchmarks' own arithmetic and order: operations counted by hand, contenders in turn."""
 
 from __future__ import annotations
 
+import importlib
+import json
+import multiprocessing
+import os
+import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +22,9 @@ from pyoip.stack import Pool, Stack, build_stack
 
 sys.path.append(str(ROOT / "benchmarks"))
 
+import gpu
 import timing
+from aside import Aside, Gone
 from work import direct_operations, forward_operations
 
 MAX2 = Pool("max", (2, 2), (2, 2), (0, 0, 0, 0))
@@ -117,6 +126,96 @@ def test_a_rate_counts_the_steps_that_were_timed(monkeypatch: pytest.MonkeyPatch
     assert 0.2 <= 0.01 * seen[-1] <= 0.8
 
 
+@pytest.mark.parametrize(
+    ("module", "method", "given", "reason"),
+    [
+        ("os", "abort", None, r"peer: its process ended, by SIGABRT \(abort\)"),
+        ("os", "_exit", 3, r"peer: its process ended, with exit code 3 \(_exit\)"),
+        ("sys", "exit", "wrong\nanswer", r"peer: SystemExit: wrong$"),
+        ("math", "sqrt", -1.0, r"peer: ValueError: "),
+        ("no_such_module", "", None, r"peer: ModuleNotFoundError: No module named"),
+    ],
+)
+def test_who_fails_in_a_process_of_its_own_is_a_reason(module, method, given, reason) -> None:
+    peer = Aside("peer", 60, importlib.import_module, module)
+    with pytest.raises(Gone, match=reason):
+        peer.ask(method, *([] if given is None else [given]))
+    assert multiprocessing.active_children() == []
+
+
+def test_who_has_failed_is_asked_again_in_a_new_process() -> None:
+    peer = Aside("peer", 60, importlib.import_module, "os")
+    first = peer.ask("getpid")
+    assert peer.ask("getpid") == first != os.getpid()
+    with pytest.raises(Gone, match="FileNotFoundError"):
+        peer.ask("stat", "/no/such/file")
+    assert peer.ask("getpid") not in (first, os.getpid())
+    peer.end()
+    assert multiprocessing.active_children() == []
+
+
+def test_who_has_hung_is_asked_no_more() -> None:
+    peer = Aside("peer", 60, importlib.import_module, "time")
+    peer.ask("monotonic")
+    peer.seconds = 1
+    with pytest.raises(Gone, match=r"peer: no answer within 1 s \(sleep\)"):
+        peer.ask("sleep", 1000)
+    assert multiprocessing.active_children() == []
+    began = time.monotonic()
+    with pytest.raises(Gone, match="no answer"):
+        peer.ask("monotonic")
+    assert time.monotonic() - began < 1
+
+
+class _Played:
+    """In the place of a process: a contender with a rate, or with a reason to have none."""
+
+    def __init__(self, name: str, seconds: float, kind: type, *given: object) -> None:
+        self.name, self.end = name, lambda: None
+
+    def ask(self, method: str, *given: object) -> object:
+        if self.name in ("JAX", "torch eager"):
+            raise Gone(f"{self.name}: its device is lost")
+        answers = {"coarse": {p: timing.Figure(1, 1, 1) for p in ("tf32", "exact")}}
+        answers |= {"whole_job": (4, [1.0]), "rate": 60.0 if self.name == "pyoip" else 6.0}
+        return answers.get(method, 2.0)
+
+
+def test_the_report_has_all_that_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Peers that fail are lines, and the file is whole after every one."""
+    file = tmp_path / "gpu.json"
+    seen: list[int] = []
+    monkeypatch.setattr(gpu, "Aside", _Played)
+    monkeypatch.setattr(timing, "REST", 0.0)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--engine", "cpu", "--device", "cpu", "--layers"])
+    sys.argv += ["1", "--batches", "--json", str(file)]
+    against = gpu.against
+
+    def watched(bench: gpu.Bench, name: str) -> None:
+        against(bench, name)
+        seen.append(len(json.loads(file.read_text())["rows"]["layer 1, 32 images"]["peers"]))
+
+    monkeypatch.setattr(gpu, "against", watched)
+    assert gpu.main() == 0
+    assert seen == [1, 2, 3, 4]
+    peers = json.loads(file.read_text())["rows"]["layer 1, 32 images"]["peers"]
+    assert peers["JAX"] == {"left out": "JAX: its device is lost"}
+    assert peers["JAX fused"]["ratio"] == 10
+    assert "10.00 times the best peer" in (said := capsys.readouterr().out)
+    assert "2 of 4 peers timed" in said
+
+
+def test_the_report_ends_in_time(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """What could not be begun is told, and without our own figures the exit code is not 0."""
+    monkeypatch.setattr(gpu, "Aside", _Played)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--engine", "cpu", "--device", "cpu"])
+    sys.argv += ["--minutes", "0"]
+    assert gpu.main() == 1
+    assert capsys.readouterr().out.count("the 0 minutes are over") == 9 + 3 + 4 * 9
+
+
 def test_the_device_benchmark_runs_where_there_is_none() -> None:
     """On the CPU and with short runs: answers verified, everybody timed, the figures saved."""
     found = subprocess.run(
@@ -129,6 +228,6 @@ def test_the_device_benchmark_runs_where_there_is_none() -> None:
         check=False,
     )
     assert found.returncode == 0, found.stderr
-    assert "torch eager: verified" in found.stdout
+    assert re.search(r"torch eager\n  layer 1, 32 images: [^l].*; pyoip beside it", found.stdout)
     assert "times the best peer" in found.stdout
     assert "whole job, 128 ascents" in found.stdout

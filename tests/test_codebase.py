@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import doctest
 import importlib
 import inspect
@@ -94,21 +95,31 @@ def _signature(node: ast.FunctionDef) -> list[str]:
     return [a.arg for a in (*node.args.args, *node.args.kwonlyargs) if a.arg != "self"]
 
 
-def test_stubs_say_what_the_extension_has() -> None:
-    """Names and parameters of ``_cpu.pyi`` are those that pybind11 wrote into the docstrings."""
-    tree = ast.parse((PACKAGE / "_cpu.pyi").read_text())
-    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-    (engine,) = (n for n in tree.body if isinstance(n, ast.ClassDef))
-    methods = {n.name: n for n in engine.body if isinstance(n, ast.FunctionDef)}
-    public = {name for name in vars(_cpu) if not name.startswith("_")}
-    assert public == set(functions) | {"Engine"}
-    own = {n for n in vars(_cpu.Engine) if not n.startswith("_")}
-    assert own == set(methods) - {"__init__"}
-    for name, node in functions.items():
-        assert _documented(getattr(_cpu, name).__doc__) == _signature(node), name
-    for name, node in methods.items():
-        if callable(getattr(_cpu.Engine, name)):
-            assert _documented(getattr(_cpu.Engine, name).__doc__) == _signature(node), name
+@pytest.mark.parametrize("name", ["_cpu", "_cuda"])
+def test_stubs_say_what_the_extension_has(name: str, request: pytest.FixtureRequest) -> None:
+    """Names and parameters of a stub are those that pybind11 wrote into the docstrings."""
+    module = _cpu if name == "_cpu" else request.getfixturevalue("cuda_for_the_host")
+    body = ast.parse((PACKAGE / f"{name}.pyi").read_text()).body
+    functions = {n.name: n for n in body if isinstance(n, ast.FunctionDef)}
+    classes = {n.name: n for n in body if isinstance(n, ast.ClassDef)}
+    assert {n for n in vars(module) if not n.startswith("_")} == set(functions) | set(classes)
+    for function, node in functions.items():
+        assert _documented(getattr(module, function).__doc__) == _signature(node), function
+    for kind, node in classes.items():
+        _stub_says_what_a_class_has(getattr(module, kind), node)
+
+
+def _stub_says_what_a_class_has(kind: type, node: ast.ClassDef) -> None:
+    methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
+    names = {n for n in vars(kind) if not n.startswith("_")}
+    assert names == {n for n in methods if not n.startswith("_")}, kind
+    assert set(methods) <= set(vars(kind)), kind
+    for base in (ast.unparse(b) for b in node.bases):
+        assert issubclass(kind, getattr(builtins, base)), kind
+    for name, method in methods.items():
+        documented = getattr(kind, name).__doc__ or ""
+        if callable(getattr(kind, name)) and documented.startswith(f"{name}("):
+            assert _documented(documented) == _signature(method), name
 
 
 def _documented(doc: str) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from problems import SETTINGS, TOLERANCE, errors_of, problem, same_ascents
 
 from pyoip import engines
+from pyoip.engines.base import STOPS
 from pyoip.engines.cuda import CudaEngine
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.errors import EngineUnavailable, InvalidArgument, UnsupportedLayer
@@ -234,6 +235,31 @@ def test_device_arrays_in_and_out() -> None:
     for name, value in vars(expected).items():
         np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
         assert np.asarray(getattr(found, name)).dtype == np.asarray(value).dtype
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("pixel", [np.nan, -np.inf])
+def test_pixels_that_are_no_numbers_change_no_other_image(monkeypatch, seed, pixel: float) -> None:
+    """On the device pixels are not looked at first: every call ends, and blocks go on to others."""
+    monkeypatch.setenv("PYOIP_CUDA_HOST_MULTIPROCESSORS", "1")
+    stack, images, targets = problem(seed, count=4, sides=(5, 14))
+    broken, kept = images.copy(), [0, 2]
+    broken[1, 0, 2, 3], broken[3] = pixel, pixel
+    engine, giver = CudaEngine(stack), _Giver(broken)
+    for settings in SETTINGS.values():
+        found, expected = (engine.ascend(x, targets, settings) for x in (giver, images))
+        for name in ("images", "history", "snapshots", "activations", "steps", "woke", "stops"):
+            ours, right = getattr(found, name), getattr(expected, name)
+            assert ours[kept].tobytes() == right[kept].tobytes(), name
+        assert np.isfinite(found.images[kept]).all()
+        assert (found.steps <= settings.steps).all()
+        assert (found.stops < STOPS.index("interrupted")).all()
+    pairs = [
+        (engine.score(giver, "activation"), engine.score(images, "activation")),
+        (engine.activations(giver), engine.activations(images)),
+        *zip(*(engine.gradient(x, targets, "activation") for x in (giver, images)), strict=True),
+    ]
+    assert all(a[kept].tobytes() == b[kept].tobytes() for a, b in pairs)
 
 
 def test_device_arrays_that_cannot_be_read_in_place_are_refused(monkeypatch) -> None:

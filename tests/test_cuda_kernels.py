@@ -1,16 +1,12 @@
-"""The CUDA kernels on the host: barriers, precision, changes moved; and what nvcc makes of them."""
+"""The CUDA kernels on the host: barriers, precision, changes moved."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
+from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from problems import TOLERANCE, conv_layer, problem, relative_error
 
 import pyoip
@@ -18,7 +14,7 @@ from pyoip.engines.cuda import CudaEngine
 from pyoip.engines.reference import ReferenceEngine
 from pyoip.fluctuations import start_images
 from pyoip.settings import Settings
-from pyoip.stack import Pool, Stack, build_stack
+from pyoip.stack import Activation, Pool, Stack, build_stack
 
 OUTCOMES = ("images", "history", "snapshots", "activations", "steps", "woke", "stops")
 
@@ -65,11 +61,12 @@ def _middle_layers(stack: Stack) -> set[str]:
 
 def test_random_stacks_have_all_kinds_of_layers_in_between() -> None:
     """The 200 stacks that the engines are compared on."""
-    found = set().union(*(_middle_layers(problem(seed)[0]) for seed in range(200)))
-    assert found >= {
+    found = Counter(kind for seed in range(200) for kind in _middle_layers(problem(seed)[0]))
+    kinds = (
         *("strided", "dense", "no pool", "max", "average", "overlapping", "tiling", "four layers"),
         *("relu", "leaky_relu", "tanh", "sigmoid", "none"),
-    }
+    )
+    assert {kind: found[kind] for kind in kinds if found[kind] < 5} == {}
 
 
 def _busy_stack() -> Stack:
@@ -119,35 +116,33 @@ def test_ties_in_a_layer_in_between_go_to_the_first_position(cuda, stride: int) 
     assert relative_error(found, exact) < TOLERANCE
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(("size", "stride"), [(3, (1, 2)), (3, (2, 1)), (3, (3, 3)), (2, (3, 3))])
+def test_averages_of_the_first_layer_leave_every_decision(cuda, size, stride, activation) -> None:
+    """Windows that overlap, tile or have gaps: each position's is left by one of those over it."""
+    rng = np.random.default_rng(4)
+    pool, kind = Pool("average", (size, size), stride, (0, 0, 0, 0)), Activation(activation)
+    first = conv_layer(rng, (3, 17, 16), 8, activation=kind, pool=pool)
+    stack = Stack((3, 17, 16), (first, conv_layer(rng, first.pooled_shape, 3)))
+    images, targets = start_images(3, stack.input_shape), np.arange(3, dtype=np.int32)
+    _, found = CudaEngine(stack).gradient(images, targets, "preactivation")
+    _, exact = ReferenceEngine(stack).gradient(images, targets, "preactivation")
+    assert relative_error(found, exact) < TOLERANCE
+
+
 def test_tf32_is_another_precision_within_its_errors(cuda) -> None:
-    """One product with 11 bits: some 1e-3 of the largest value, and surely not exact."""
+    """One product with 11 bits: 8e-5 of the largest activation (operands cut, not rounded: 7e-4).
+
+    In float64's place stands the exact engine, and of the ascents only their first value: what
+    follows it climbs elsewhere.
+    """
     stack = build_stack(pyoip.load("mnist"), 3)
-    engine, images = CudaEngine(stack), start_images(4, stack.input_shape)
+    engine, images = CudaEngine(stack), start_images(16, stack.input_shape)
     targets = engine.score(images, "activation").argmax(axis=1).astype(np.int32)
-    exact = Settings(steps=3, method="article", step_size=0.05)
-    coarse = engine.ascend(images, targets, replace(exact, precision="tf32"))
-    found = engine.ascend(images, targets, exact)
-    off = np.abs(coarse.history / found.history - 1).max()
-    assert 1e-6 < off < 1e-2
-    assert engine.ascend(images, targets, replace(exact, precision="fast")).history.tobytes() == (
-        found.history.tobytes()
-    )
-
-
-def _nvcc() -> str | None:
-    return shutil.which("nvcc") or next(map(str, Path("/usr/local").glob("cuda*/bin/nvcc")), None)
-
-
-@pytest.mark.skipif(_nvcc() is None, reason="nvcc: not on this machine")
-def test_nvcc_warns_of_nothing_and_no_kernel_spills(tmp_path) -> None:
-    """Two blocks of 256 threads on a multiprocessor: at most 128 registers, and no local memory."""
-    flags = "-std=c++20 -O3 --expt-relaxed-constexpr -arch=sm_90 -Xptxas -v --Werror all-warnings"
-    source, object_file = ROOT / "csrc" / "cuda" / "kernels.cu", tmp_path / "kernels.o"
-    command = [str(_nvcc()), *flags.split(), "-c", str(source), "-o", str(object_file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = done.stdout + done.stderr
-    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", said)
-    assert len(frames) >= 2
-    assert set(frames) == {("0", "0", "0")}
-    assert max(int(n) for n in re.findall(r"Used (\d+) registers", said)) <= 128
+    exact = Settings(steps=1, method="article", step_size=0.05)
+    coarse = engine.ascend(images, targets, replace(exact, precision="tf32")).history
+    found = engine.ascend(images, targets, exact).history
+    off = np.abs(coarse[:, 0] - found[:, 0]).max() / np.abs(found[:, 0]).max()
+    assert 1e-6 < off < 2e-4
+    fast = engine.ascend(images, targets, replace(exact, precision="fast")).history
+    assert fast.tobytes() == found.tobytes()

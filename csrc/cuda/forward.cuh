@@ -105,21 +105,26 @@ __device__ inline void maximum_of_planes(const Block& b, const float* weights, i
     pass_on(b, 0, cell, map, highest, place);
 }
 
-// A window of an average. Every position leaves its own code, and its value where that is kept.
+// A window of an average. Every position leaves its own code, and its value where that is kept: by
+// the last of the windows over it, so that where they overlap no two threads write to one place.
 __device__ inline void average_of_planes(const Block& b, const float* weights, int q, int map, float bias) {
     const LayerPlan& p = b.layer(0);
-    const int y0 = q / p.pooled_width * p.pool_stride_h, x0 = q % p.pooled_width * p.pool_stride_w;
+    const int qy = q / p.pooled_width, qx = q % p.pooled_width;
+    const int y0 = qy * p.pool_stride_h, x0 = qx * p.pool_stride_w;
+    const int next_y = qy + 1 < p.pooled_height ? y0 + p.pool_stride_h : y0 + p.pool_h;
+    const int next_x = qx + 1 < p.pooled_width ? x0 + p.pool_stride_w : x0 + p.pool_w;
     float sum = 0.0f;
     for (int y = y0; y < y0 + p.pool_h; ++y)
         for (int x = x0; x < x0 + p.pool_w; ++x) {
             const float z = convolve_planes(p, b.input(0), weights, y, x, bias);
             const float a = activate(p.activation, p.slope, z);
-            const int position = y * p.out_width + x;
             sum += a;
+            if (y >= next_y || x >= next_x) continue;
+            const int position = y * p.out_width + x;
             if (slope_of(p.activation) == Slope::varies) b.output(0)[position * p.maps_pitch + map] = a;
             b.codes(0)[position * p.code_pitch + map] = lets_through(p.activation, a) ? 0 : 1;
         }
-    b.input(1)[next_offset(b.plan, 0, q / p.pooled_width, q % p.pooled_width) + map] = sum * p.pool_share;
+    b.input(1)[next_offset(b.plan, 0, qy, qx) + map] = sum * p.pool_share;
 }
 
 // Into the second layer's input, with codes. A thread keeps its map: begin(weights, map, bias) makes

@@ -78,7 +78,9 @@ class CudaEngine:
 
     Images may also be float32 arrays on the device, of any library that offers them by DLPack (a
     CUDA tensor of torch, say): they are read in place, and results are arrays of the same library
-    on the same device. Targets and step sizes lie in host memory always.
+    on the same device. Targets and step sizes lie in host memory always. Pixels on the device are
+    not looked at before the call: where an image holds NaN or infinity its own results mean
+    nothing, and no other image's change (in host memory such images are refused).
     """
 
     def __init__(self, stack: Stack, threads: int | None = None, device: str | None = None) -> None:
