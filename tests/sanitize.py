@@ -22,7 +22,7 @@ from problems import conv_layer, problem
 import pyoip
 from pyoip.engines.base import Floats, Targets
 from pyoip.engines.cuda import CudaEngine
-from pyoip.fluctuations import start_images
+from pyoip.fluctuations import Fluctuations, described, start_images
 from pyoip.settings import Settings
 from pyoip.stack import Pool, Stack, build_stack
 
@@ -33,6 +33,7 @@ THOROUGH = {
 }
 DONE = "all calls made"
 # More steps than are made before all is made afresh (kRefresh of csrc/cuda/routing.cuh).
+_MIX = Fluctuations((1.0, 2.0), (1.0, 1.0), smoothing=1)
 _ASCENT = Settings(steps=40, smooth=8, snapshots=(0, 3), objective="preactivation")
 
 
@@ -56,6 +57,9 @@ def make_calls() -> None:
         engine = CudaEngine(stack)
         engine.score(images, "activation")
         engine.activations(images)
+        pool = described(stack.input_shape, [_MIX], seed=0, stream=0, constraint="clip")
+        engine.start_images(np.arange(3), pool)
+        engine.score_starts(np.arange(3), pool, "activation")
         engine.gradient(images, targets, "activation")
         engine.ascend(images, targets, _ASCENT)
         engine.ascend(images, targets, replace(_ASCENT, method="article", precision="tf32"))

@@ -177,7 +177,11 @@ class _Played:
         if self.name in ("JAX", "torch eager"):
             raise Gone(f"{self.name}: its device is lost")
         answers = {"coarse": {p: timing.Figure(1, 1, 1) for p in ("tf32", "exact")}}
-        answers |= {"whole_job": (4, [1.0]), "rate": 60.0 if self.name == "pyoip" else 6.0}
+        answers |= {
+            "whole_job": (4, [1.0]),
+            "scoring": (1.0, 2.0),
+            "rate": 60.0 if self.name == "pyoip" else 6.0,
+        }
         return answers.get(method, 2.0)
 
 
