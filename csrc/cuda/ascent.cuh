@@ -180,18 +180,32 @@ __device__ __forceinline__ void finish(const Block& b, const AscentSettings& s, 
     all.steps[index] = t, all.woke[index] = m.woke, all.stops[index] = std::uint8_t(why);
 }
 
+// Of an image as it was given, where nothing but that is asked.
+__device__ __forceinline__ void give_gradient(const Block& b, const Ascents& all, const Value& value) {
+    const std::int64_t index = b.image_index();
+    each_pixel(b, [&](int i) { all.gradients[index * b.plan.pixels + i] = b.step()[i]; });
+    if (b.thread != 0) return;
+    all.values[2 * index] = value.activation, all.values[2 * index + 1] = value.preactivation;
+}
+
 __device__ __forceinline__ void ascend(Block& b, const AscentSettings& s, const Ascents& all, unsigned index,
                                        const volatile int* stop) {
-    const bool first = b.thread == 0;
+    const bool first = b.thread == 0, ascends = all.gradients == nullptr;
     auto* kept = reinterpret_cast<Memory*>(b.kept());
-    if (first) *kept = Memory{{}, {all.step_sizes[index]}}, b.past() = -1.0f, b.image_index() = index;
+    if (first)
+        *kept = Memory{{}, {ascends ? all.step_sizes[index] : 0.0f}}, b.past() = -1.0f,
+        b.image_index() = index;
     load_map_row(b, all.targets[index]);
-    begin(b, s, all.starts + std::int64_t(index) * b.plan.pixels);
+    if (ascends)
+        begin(b, s, all.starts + std::int64_t(index) * b.plan.pixels);
+    else
+        load_image(b, all.starts, index);
     for (int t = 0;; ++t) {
         Moments moments;
         const Value value =
             evaluate(b, all.targets[b.image_index()], s.objective, s.article ? Silent::report : Silent::wake,
                      t % kRefresh == 0, stop, moments);
+        if (all.gradients != nullptr) return give_gradient(b, all, value);
         Memory memory = *kept;
         note(b, s, all, value, t, memory);
         const Stop why = why_to_stop(s, value, moments, t, memory);

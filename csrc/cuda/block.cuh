@@ -59,6 +59,12 @@ __device__ __forceinline__ void each_pixel(const Block& b, const F& f) {
     for (int i = b.thread; i < b.plan.pixels; i += kThreads) f(i);
 }
 
+__device__ __forceinline__ void load_image(const Block& b, const float* images, unsigned index) {
+    const float* image = images + std::int64_t(index) * b.plan.pixels;
+    each_pixel(b, [&](int i) { b.image()[i] = image[i]; });
+    __syncthreads();
+}
+
 // The sums over the block of every thread's values: the same bits in all threads, and a barrier.
 template <int N>
 __device__ __forceinline__ void add_up(Block& b, float (&values)[N]) {

@@ -6,7 +6,7 @@
 namespace pyoip::cuda {
 namespace {
 
-constexpr Kernel kKernels[] = {Kernel::maps, Kernel::gradient, Kernel::ascend};
+constexpr Kernel kKernels[] = {Kernel::maps, Kernel::ascend};
 
 // There is no larger transformation here that "fast" could mean.
 Precision meant(Precision asked) { return asked == Precision::tf32 ? asked : Precision::exact; }
@@ -170,7 +170,7 @@ bool Engine::gradient(Where where, const float* images, const std::int32_t* targ
         read(where, images, floats(plan_.pixels)), read(Where::host, targets, sizeof(std::int32_t)),
         written(where, values, floats(2)), written(where, gradients, floats(plan_.pixels))};
     return run(columns, count, poll, [&, p = meant(precision)](const Batch& b) {
-        return cuda::gradient(plan_, p, blocks_[int(Kernel::gradient)], stream(), b.signals,
+        return cuda::gradient(plan_, p, blocks_[int(Kernel::ascend)], stream(), b.signals,
                               b.as<const float>(0), b.as<const std::int32_t>(1), b.count, objective,
                               b.as<float>(2), b.as<float>(3));
     });

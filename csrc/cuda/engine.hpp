@@ -58,7 +58,7 @@ private:
     Device device_;
     Plan plan_{};
     DeviceMemory weights_, taps_;
-    int blocks_[3] = {};  // that the device holds at a time, by kernel
+    int blocks_[2] = {};  // that the device holds at a time, by kernel
     std::unique_ptr<Batches> batches_;
     std::mutex mutex_;
 

@@ -214,57 +214,59 @@ __device__ __forceinline__ void convolve_tiles(const Block& b, int l, int pair, 
                 tiles);
 }
 
-// f(position row i of 4, map, sum) for every sum of row i of a lane.
+// f(j, tile) for each column tile of a group in turn, by a loop that stays one: what follows a product
+// is long, and as many copies of it as there are sums would fill the instruction cache and take the
+// compiler minutes. Every turn has its tile in front, and hands the others on.
 template <int N, class F>
-__device__ __forceinline__ void each_sum_of_row(const Tiles<N>& tiles, int i, int group, int lane,
-                                                const F& f) {
-#pragma unroll
-    for (int j = 0; j < N; ++j)
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-            f(i, (group * N + j) * kTileColumns + lane % 4 * 2 + half, tiles.of_row(i, j, half));
-}
-
-template <int N, class F>
-__device__ __forceinline__ void each_sum(const Tiles<N>& tiles, int group, int lane, const F& f) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) each_sum_of_row<N>(tiles, i, group, lane, f);
-}
-
-// The same for an f whose code is long: once, not four times.
-template <int N, class F>
-__device__ __forceinline__ void each_sum_in_turn(const Tiles<N>& tiles, int group, int lane, const F& f) {
+__device__ __forceinline__ void each_tile(Tiles<N>& tiles, const F& f) {
 #pragma unroll 1
-    for (int i = 0; i < 4; ++i) each_sum_of_row<N>(tiles, i, group, lane, f);
+    for (int j = 0; j < N; ++j) {
+        f(j, tiles);
+#pragma unroll
+        for (int k = 1; k < N; ++k)
+#pragma unroll
+            for (int i = 0; i < 8; ++i) tiles.sums[i / 4][k - 1][i % 4] = tiles.sums[i / 4][k][i % 4];
+    }
+}
+
+// f(position row i of 4, map, sum) for every sum of a lane.
+template <int N, class F>
+__device__ __forceinline__ void each_sum(Tiles<N>& tiles, int group, int lane, const F& f) {
+    each_tile<N>(tiles, [&](int j, const Tiles<N>& now) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int map = (group * N + j) * kTileColumns + lane % 4 * 2 + half;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) f(i, map, now.sums[i / 2][0][i % 2 * 2 + half]);
+        }
+    });
 }
 
 // The four places of a cell lie in two lanes; each passes on one of the two maps.
 template <int N>
-__device__ __forceinline__ void finish_quads(const Block& b, int l, int pair, int group,
-                                             const Tiles<N>& tiles) {
+__device__ __forceinline__ void finish_quads(const Block& b, int l, int pair, int group, Tiles<N>& tiles) {
     const LayerPlan& p = b.layer(l);
     const int upper = b.lane / 16;  // of the lanes with places 1 and 3
+    each_tile<N>(tiles, [&](int j, const Tiles<N>& now) {
+        const int map = (group * N + j) * kTileColumns + b.lane % 4 * 2 + upper;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-        const int cell = (pair * 2 + i) * 4 + b.lane / 4 % 4;
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
+        for (int i = 0; i < 2; ++i) {
+            const int cell = (pair * 2 + i) * 4 + b.lane / 4 % 4;
             float won[2];
             int place[2];
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                const float first = tiles.sums[i][j][half], second = tiles.sums[i][j][2 + half];
+                const float first = now.sums[i][0][half], second = now.sums[i][0][2 + half];
                 Highest h{second > first ? second : first, upper + (second > first ? 2 : 0)};
                 const float other = __shfl_xor_sync(kFullWarp, h.value, 16);
                 const int where = __shfl_xor_sync(kFullWarp, h.where, 16);
                 h.take(other, where);
                 won[half] = h.value, place[half] = h.where;
             }
-            const int map = (group * N + j) * kTileColumns + b.lane % 4 * 2 + upper;
             if (cell < p.cells && map < p.maps)
                 pass_on(b, l, cell, map, upper ? won[1] : won[0], upper ? place[1] : place[0]);
         }
-    }
+    });
 }
 
 // Values of a convolution on their way to a pool whose windows overlap, or to an average:
@@ -275,9 +277,9 @@ __device__ __forceinline__ float* before_pool(const Block& b, int l) {
 
 template <int N>
 __device__ __forceinline__ void finish_positions(const Block& b, int l, int pair, int group,
-                                                 const Tiles<N>& tiles) {
+                                                 Tiles<N>& tiles) {
     const LayerPlan& p = b.layer(l);
-    each_sum_in_turn<N>(tiles, group, b.lane, [&](int i, int map, float z) {
+    each_sum<N>(tiles, group, b.lane, [&](int i, int map, float z) {
         const int row = pair * 2 * kTileRows + i * 8 + b.lane / 4;
         if (row >= p.positions || map >= p.maps) return;
         if (p.pool == Pool::none) return pass_on(b, l, row, map, z, 0);

@@ -32,12 +32,6 @@ __device__ __forceinline__ void report(const Block& b, const Signals& signals) {
     if (b.thread == 0) *signals.reported = atomicAdd(signals.finished, 1u) + 1u;
 }
 
-__device__ __forceinline__ void load_image(const Block& b, const float* images, unsigned index) {
-    const float* image = images + std::int64_t(index) * b.plan.pixels;
-    each_pixel(b, [&](int i) { b.image()[i] = image[i]; });
-    __syncthreads();
-}
-
 // What is asked for each image: all maps' scores, or their activations.
 struct MapsQuestion {
     const float* images;
@@ -65,36 +59,8 @@ PYOIP_KERNEL maps_kernel(const __grid_constant__ Plan plan, Precision precision,
         answer(b, ask, index);
 }
 
-// Or one map's gradient.
-struct GradientQuestion {
-    const float* images;
-    const std::int32_t* targets;
-    Objective objective;
-    float *values, *gradients;
-};
-
-__device__ __forceinline__ void answer(Block& b, const Signals& signals, const GradientQuestion& ask,
-                                       unsigned index) {
-    const int map = ask.targets[index];
-    load_map_row(b, map);
-    load_image(b, ask.images, index);
-    Moments moments;
-    const Value value = evaluate(b, map, ask.objective, Silent::report, true, signals.stop, moments);
-    each_pixel(b, [&](int i) { ask.gradients[std::int64_t(index) * b.plan.pixels + i] = b.step()[i]; });
-    if (b.thread != 0) return;
-    ask.values[2 * std::int64_t(index)] = value.activation;
-    ask.values[2 * std::int64_t(index) + 1] = value.preactivation;
-}
-
-PYOIP_KERNEL gradient_kernel(const __grid_constant__ Plan plan, Precision precision, Signals signals,
-                             unsigned count, GradientQuestion ask) {
-    extern __shared__ __align__(16) unsigned char shared_memory[];
-    Block b(plan, precision, shared_memory);
-    for (unsigned index; (index = take_next(b, signals, count)) < count; report(b, signals))
-        answer(b, signals, ask, index);
-}
-
-// Or whole ascents.
+// Or whole ascents, or one map's gradient, which is how each step of an ascent begins: a kernel of
+// its own would double what has to be compiled.
 struct AscentQuestion {
     Ascents ascents;
     AscentSettings settings;
@@ -150,7 +116,6 @@ cudaError_t allow(Function* kernel, const Plan& plan, int* blocks) {
 cudaError_t prepare(Kernel kernel, const Plan& plan, int* blocks) {
     switch (kernel) {
         case Kernel::maps: return allow(maps_kernel, plan, blocks);
-        case Kernel::gradient: return allow(gradient_kernel, plan, blocks);
         case Kernel::ascend: return allow(ascend_kernel, plan, blocks);
     }
     return cudaErrorInvalidValue;
@@ -172,8 +137,11 @@ cudaError_t activations(const Plan& plan, Precision precision, int blocks, cudaS
 cudaError_t gradient(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,
                      const Signals& signals, const float* images, const std::int32_t* targets, unsigned count,
                      Objective objective, float* values, float* gradients) {
-    return launch({plan, precision, blocks, stream, signals}, count,
-                  GradientQuestion{images, targets, objective, values, gradients}, gradient_kernel);
+    Ascents one{};
+    one.starts = images, one.targets = targets, one.values = values, one.gradients = gradients;
+    AscentSettings as_given{};
+    as_given.objective = objective, as_given.article = true;  // a map that is silent is not woken
+    return ascend(plan, precision, blocks, stream, signals, one, count, as_given);
 }
 
 cudaError_t ascend(const Plan& plan, Precision precision, int blocks, cudaStream_t stream,

@@ -15,7 +15,7 @@
 
 namespace pyoip::cuda {
 
-enum class Kernel : int { maps, gradient, ascend };  // maps: scores and activations
+enum class Kernel : int { maps, ascend };  // maps: scores and activations; ascend: gradients as well
 
 // How a launch and its host tell each other of their way.
 struct Signals {
@@ -39,6 +39,10 @@ struct Ascents {
     std::int32_t* woke = nullptr;                  // (count)
     std::uint8_t* stops = nullptr;                 // (count) Stop
     const std::int32_t* snapshot_steps = nullptr;  // (snapshot_count)
+
+    // Instead of an ascent, where these are given: as in gradient(), which fills the rest.
+    float* values = nullptr;
+    float* gradients = nullptr;
 };
 
 // Allows a kernel the plan's shared memory and says how many of its blocks a multiprocessor holds.

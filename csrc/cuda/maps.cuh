@@ -42,19 +42,22 @@ __device__ inline void score_matrix(const Block& b, Objective objective, float* 
         constexpr int N = decltype(size)::size;
         for (int item = b.warp; item < kSplits * p.groups; item += kWarps) {
             const int split = item / p.groups, group = item % p.groups;
-            float sums[2 * N] = {};
+            float sums[2 * N] = {};  // the two of the tile in front come first
             for (int pair = split; pair < pairs; pair += kSplits) {
                 Tiles<N> tiles;
                 convolve_tiles<N>(b, l, pair, group, tiles);
-#pragma unroll 1
-                for (int i = 0; i < 4; ++i) {
-                    const bool inside = pair * 2 * kTileRows + i * 8 + b.lane / 4 < p.positions;
+                each_tile<N>(tiles, [&](int, const Tiles<N>& now) {
+                    float front[2] = {sums[0], sums[1]};
 #pragma unroll
-                    for (int k = 0; k < 2 * N; ++k) {
-                        const float value = counted(p, objective, tiles.of_row(i, k / 2, k % 2));
-                        sums[k] += inside ? value : 0.0f;
+                    for (int k = 0; k < 8; ++k) {
+                        const int i = k % 4, row = pair * 2 * kTileRows + i * 8 + b.lane / 4;
+                        const float z = now.sums[i / 2][0][i % 2 * 2 + k / 4];
+                        front[k / 4] += row < p.positions ? counted(p, objective, z) : 0.0f;
                     }
-                }
+#pragma unroll
+                    for (int k = 2; k < 2 * N; ++k) sums[k - 2] = sums[k];
+                    sums[2 * N - 2] = front[0], sums[2 * N - 1] = front[1];
+                });
             }
 #pragma unroll
             for (int k = 0; k < 2 * N; ++k) {
@@ -100,7 +103,7 @@ __device__ inline void write_maps(const Block& b, float* out) {
             Tiles<N> tiles;
             const int pair = item / p.groups, group = item % p.groups;
             convolve_tiles<N>(b, l, pair, group, tiles);
-            each_sum_in_turn<N>(tiles, group, b.lane, [&](int i, int map, float z) {
+            each_sum<N>(tiles, group, b.lane, [&](int i, int map, float z) {
                 const int row = pair * 2 * kTileRows + i * 8 + b.lane / 4;
                 if (row < p.positions && map < p.maps)
                     out[std::int64_t(map) * p.positions + row] = activate(p.activation, p.slope, z);

@@ -28,14 +28,6 @@ __device__ __forceinline__ unsigned nearest_part(float x) {
 template <int N>
 struct Tiles {
     float sums[2][N][4];
-
-    // Of the four rows of a lane number i, which need not be a constant.
-    __device__ __forceinline__ float of_row(int i, int j, int half) const {
-        const float a = sums[0][j][half], b = sums[0][j][2 + half];
-        const float c = sums[1][j][half], d = sums[1][j][2 + half];
-        const float upper = i % 2 == 0 ? a : b, lower = i % 2 == 0 ? c : d;
-        return i < 2 ? upper : lower;
-    }
 };
 
 // N tiles of columns for one step along k, 2 N floats a lane.
