@@ -475,7 +475,7 @@ def test_a_full_disk_is_told_and_can_be_gone_on_from(whole: Path, tmp_path: Path
 
     def small(*args: Any, **more: Any) -> sqlite3.Connection:
         database = opened(*args, **more)
-        database.execute("PRAGMA max_page_count = 40")
+        database.execute("PRAGMA max_page_count = 20")
         return database
 
     with pytest.MonkeyPatch.context() as patch:

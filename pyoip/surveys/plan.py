@@ -30,7 +30,7 @@ LEVELS = (0.0, 1.0)
 
 SCORED_AT_ONCE = 16384  # start images of one piece of work, of all its mixes; fewer of large ones
 SCORED_LEAST = 64  # of each of its mixes
-MIXES_AT_ONCE = 16  # of one piece
+MIXES_AT_ONCE = 64  # of one piece: all of the default grid, which build on one another
 CLIMBED_AT_ONCE = 128  # pairs of map and mix of one piece; fewer where images are large
 SCORED_PIXELS = 2**25
 CLIMBED_PIXELS = 2**22  # start images of all its ascents
