@@ -135,9 +135,10 @@ private:
         for (Slot& slot : slots_) slot.weight = 0.0f;
         const Mix* last = nullptr;
         const float* before = nullptr;  // its image
-        for (const std::size_t number : p_.order) {
-            const Mix& mix = p_.settings.mixes[number];
-            float* image = images + std::int64_t(number) * apart;
+        for (std::size_t place = 0; place < p_.order.size(); ++place) {
+            const Mix& mix = p_.settings.mixes[p_.order[place]];
+            float* image = images + std::int64_t(p_.order[place]) * apart;
+            if (place + 1 < p_.order.size()) fetch(images + std::int64_t(p_.order[place + 1]) * apart);
             if (last != nullptr && last->weights == mix.weights) {
                 smooth(before, mix.smoothing - last->smoothing, image);
             } else {
@@ -145,6 +146,13 @@ private:
             }
             last = &mix, before = image;
         }
+    }
+
+    // Images are far apart: the first of the next one is called for while this one is computed.
+    void fetch(const float* image) const {
+        constexpr int line = 64 / sizeof(float);
+        const std::int64_t most = std::min<std::int64_t>(p_.plane(), 64 * line);
+        for (std::int64_t i = 0; i < most; i += line) __builtin_prefetch(image + i, 1);
     }
 
     // The sum of a mix, where the sums of mix `last` are at hand. What is to be smoothed has no

@@ -89,6 +89,13 @@ constexpr int kLanes = 8;   // partial sums of each, interleaved
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
 
+// __builtin_convertvector would take the halves one by one.
+inline Doubles wide(const Floats& values) {
+    Doubles out = {};
+    for (int lane = 0; lane < kLanes; ++lane) out[lane] = double(values[lane]);
+    return out;
+}
+
 // Sums of term(x - centre) in double over images (count), the same everywhere.
 template <int images, class Term>
 inline void lane_sums(const float* first, std::int64_t apart, std::int64_t count,
@@ -99,12 +106,12 @@ inline void lane_sums(const float* first, std::int64_t apart, std::int64_t count
         for (int n = 0; n < images; ++n) {
             Floats values;
             __builtin_memcpy(&values, first + n * apart + i, sizeof values);
-            lanes[n] += term(__builtin_convertvector(values - centres[n], Doubles));
+            lanes[n] += term(wide(values - centres[n]));
         }
     for (int n = 0; n < images; ++n) {
         Floats values = centres[n] - Floats{};  // behind the last pixel: adds 0
         __builtin_memcpy(&values, first + n * apart + i, std::size_t(count - i) * sizeof(float));
-        const Doubles of = lanes[n] + term(__builtin_convertvector(values - centres[n], Doubles));
+        const Doubles of = lanes[n] + term(wide(values - centres[n]));
         sums[n] = ((of[0] + of[4]) + (of[2] + of[6])) + ((of[1] + of[5]) + (of[3] + of[7]));
     }
 }

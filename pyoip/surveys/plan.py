@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Real
 from typing import Any, Literal
@@ -255,7 +255,8 @@ class Plan:
 
     def as_texts(self) -> dict[str, str]:
         """Every attribute as JSON, for the store."""
-        return {name: json.dumps(value, sort_keys=True) for name, value in asdict(self).items()}
+        values = vars(self).items()
+        return {name: json.dumps(value, default=vars, sort_keys=True) for name, value in values}
 
     @staticmethod
     def from_texts(texts: dict[str, str]) -> Plan:

@@ -300,8 +300,10 @@ class _Mixed(Job):
         """Candidates by number, ascending."""
         ends = np.searchsorted(indices, np.arange(len(self.mixes) + 1) * self.APART)
         parts = zip(self.mixes, pairwise(ends.tolist()), strict=True)
-        drawn = [self.pools(indices[a:b] % self.APART, [mix])[0] for mix, (a, b) in parts]
-        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
+        images = np.empty((len(indices), *self.shape), np.float32)
+        for mix, (a, b) in parts:
+            self.pools(indices[a:b] % self.APART, [mix], images[None, a:b])
+        return images
 
 
 def _joined(parts: Sequence[Ascents]) -> Ascents:
