@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ascent import bounds_of, converged_of, verdict_of
+from ..ascent import bounds_of, converged_of, verdicts_of
 from ..climb import climb, each, objective_of
 from ..engines import STOPS, Ascents, Engine, for_layer
 from ..errors import UnsupportedLayer
@@ -266,10 +266,8 @@ class Worker:
                 f"layer {self._target.number} ({self._target.name}): map {maps[~finite][0]} "
                 "exceeds float32 on the way to its OIP; rescale the weights"
             )
-        values = objective_of(best, job.settings)
-        ended = converged_of(job, best)
-        numbers_of = (values, best.activations, self.real[places], self.bounds[places], ended)
-        judged = zip(*(column.tolist() for column in numbers_of), strict=True)
+        values, ended = objective_of(best, job.settings), converged_of(job, best)
+        limits = self.real[places], self.bounds[places]
         return Climbed(
             maps,
             numbers,
@@ -278,8 +276,8 @@ class Worker:
             best.preactivations,
             best.steps,
             best.woke,
-            tuple(STOPS[code] for code in best.stops.tolist()),
-            tuple(verdict_of(*each_of) for each_of in judged),
+            tuple(np.array(STOPS)[best.stops].tolist()),
+            verdicts_of(values, best.activations, *limits, ended),
         )
 
 
