@@ -178,6 +178,17 @@ def test_images_of_a_block_are_scored_as_all_at_once(
     assert contents(tmp_path / "blocks.db") == contents(whole)
 
 
+def test_mixes_of_other_scales_are_not_scored_together(
+    found: pyoip.Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups end where the scales change, are much of a size, and no larger than their images."""
+    plan = replace(found.plan, mixes=(*MIXES, *pyoip.grid(scales=(2, 9), smoothings=(0,))))
+    monkeypatch.setattr(plan_module, "MIXES_AT_ONCE", 4)
+    assert list(plan.groups()) == [range(3), range(3, 6), range(6, 9)]
+    monkeypatch.setattr(plan_module, "SCORED_AT_ONCE", 2 * plan_module.SCORED_LEAST)
+    assert [len(group) for group in plan.groups()] == [2, 2, 2, 1, 2]
+
+
 def test_threads_that_share_a_worker_draw_apart(found: pyoip.Survey) -> None:
     """As in a Dask worker of several threads: none scores the images of another."""
     worker = work.Worker(pyoip.load("mnist"), replace(found.plan, starts=400), threads=1)
