@@ -35,7 +35,7 @@ ARTICLE_STEP = 0.1
 
 DRAWN_BYTES = 2**24  # of start images at a time: little enough to be laid in the same memory again
 
-SECTIONS = 64  # that scores are taken in
+SECTIONS = 32  # that scores are taken in
 
 _NOTHING = np.empty(0, np.float32)
 
@@ -212,9 +212,11 @@ class Worker:
         place = np.flatnonzero(scores >= least[:, None])
         mix, column = place // (count * maps), place // maps % count
         row, value = mix * maps + place % maps, scores.reshape(-1)[place]
-        order = np.lexsort((column, -value, row))
+        key = np.empty(len(row), np.complex128)  # NumPy sorts by real parts, then imaginary ones
+        key.real, key.imag = row, -value
+        order = np.argsort(key, kind="stable")  # numbers ascend as it is
         row, column, value = row[order], column[order], value[order]
-        rank = np.arange(len(row)) - np.searchsorted(row, row)
+        rank = np.arange(len(row)) - np.searchsorted(row, np.arange(mixes * maps))[row]
         row, column, value, rank = (array[rank < most] for array in (row, column, value, rank))
         best = np.full((mixes * maps, kept), -1, np.int64)
         values = np.full((mixes * maps, kept), -np.inf, np.float32)
