@@ -25,34 +25,33 @@ struct Upsampling {
     Cells cells;
     bool plain;                            // a cell is a pixel
     std::vector<std::vector<float>> kept;  // weights of the runs
-    std::vector<cpu::Run> runs;            // of cells.width
+    std::vector<cpu::Run> runs;            // of width, in runs
     std::vector<Taps> taps;                // of height
 
     Upsampling(Cells grid, int height, int width)
         : cells(grid), plain(grid.height == height && grid.width == width) {
         if (plain) return;
         taps = bicubic(cells.height, height);
-        kept.resize(at(cells.width)), runs.resize(at(cells.width));
         const std::vector<Taps> across = bicubic(cells.width, width);
-        for (int x = 0; x < width; ++x)
-            for (int tap = 0; tap < kTaps; ++tap)
-                give(across[at(x)].cells[tap], x, across[at(x)].weights[tap]);
-        for (std::size_t c = 0; c < runs.size(); ++c) {
-            kept[c].resize(at(rounded_up(int(kept[c].size()))), 0.0f);
-            runs[c].length = int(kept[c].size()), runs[c].weights = kept[c].data();
-        }
+        for (int x = 0; x < width; x += kRun) add_run(across, x);
     }
 
     std::int64_t size() const { return std::int64_t(cells.height) * cells.width; }
 
 private:
-    // Pixels come in ascending order.
-    void give(int cell, int x, float weight) {
-        if (weight == 0.0f) return;
-        std::vector<float>& weights = kept[at(cell)];
-        if (weights.empty()) runs[at(cell)].first = x / kRun * kRun;
-        weights.resize(at(x - runs[at(cell)].first + 1), 0.0f);
-        weights.back() = weight;
+    // The run of pixels from x on: its cells are neighbours.
+    void add_run(const std::vector<Taps>& across, int x) {
+        const int first = across[at(x)].cells[0], end = std::min(x + kRun, int(across.size()));
+        std::vector<float>& weights = kept.emplace_back();
+        for (int y = x; y < end; ++y)
+            for (int tap = 0; tap < kTaps; ++tap) {
+                const auto& [taken, weighed] = across[at(y)];
+                if (weighed[tap] == 0.0f) continue;
+                const std::size_t place = at((taken[tap] - first) * kRun);
+                if (place >= weights.size()) weights.resize(place + kRun, 0.0f);
+                weights[place + at(y - x)] = weighed[tap];
+            }
+        runs.push_back({first, int(weights.size()) / kRun, weights.data()});
     }
 };
 
@@ -98,10 +97,9 @@ public:
             const Upsampling& scale = p_.scales[slot];
             if (!p_.weighs(slot)) continue;
             slots_[slot].values.resize(at(p_.channels * scale.size()));
-            slots_[slot].sum.resize(at(p_.plane()));
+            slots_[slot].room.resize(at(p_.plane()));
             if (!scale.plain) slots_[slot].rows.resize(at(std::int64_t(scale.cells.height) * p_.stride()));
         }
-        blurred_.resize(at(p_.plane()));
         scratch_.resize(at(p_.plane() + 2));
     }
 
@@ -109,21 +107,21 @@ public:
     void paint(std::uint64_t index, float* images, std::int64_t apart) {
         draw(index);
         for (int c = 0; c < p_.channels; ++c) paint_channel(c, images + c * p_.plane(), apart);
-        for (std::size_t mix = 0; mix < p_.order.size(); ++mix)
-            constrain(images + std::int64_t(mix) * apart, p_.channels * p_.plane());
+        constrain(images, apart);
     }
 
 private:
     struct Slot {
-        std::vector<float> values;  // of all channels; empty where no mix gives the scale a weight
-        std::vector<float> rows;    // of one channel, upsampled along the rows and weighed
-        float weight = 0.0f;        // by which; 0 where they are none yet
-        std::vector<float> sum;     // of one channel and all scales up to this
+        std::vector<float> values;   // of all channels; empty where no mix gives the scale a weight
+        std::vector<float> rows;     // of one channel, upsampled along the rows and weighed
+        float weight = 0.0f;         // by which; 0 where they are none yet
+        std::vector<float> room;     // for the sum, where it is not laid in an image
+        const float* sum = nullptr;  // of one channel and all scales up to this
     };
 
     const Prepared& p_;
     std::vector<Slot> slots_;
-    std::vector<float> blurred_, scratch_;
+    std::vector<float> scratch_;
 
     void draw(std::uint64_t index) {
         for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
@@ -136,55 +134,79 @@ private:
     void paint_channel(int channel, float* images, std::int64_t apart) {
         for (Slot& slot : slots_) slot.weight = 0.0f;
         const Mix* last = nullptr;
-        const float* plane = nullptr;
-        for (const std::size_t number : p_.order) {
-            const Mix& mix = p_.settings.mixes[number];
-            const bool again = last != nullptr && last->weights == mix.weights;
-            if (!again) plane = sum(channel, mix, last);
-            plane = smooth(plane, mix.smoothing - (again ? last->smoothing : 0));
-            std::copy_n(plane, p_.plane(), images + std::int64_t(number) * apart);
-            last = &mix;
+        const float* before = nullptr;  // its image
+        for (std::size_t place = 0; place < p_.order.size(); ++place) {
+            const Mix& mix = p_.settings.mixes[p_.order[place]];
+            float* image = images + std::int64_t(p_.order[place]) * apart;
+            if (place + 1 < p_.order.size()) fetch(images + std::int64_t(p_.order[place + 1]) * apart);
+            if (last != nullptr && last->weights == mix.weights) {
+                smooth(before, mix.smoothing - last->smoothing, image);
+            } else {
+                smooth(sum(channel, mix, last, image), mix.smoothing, image);
+            }
+            last = &mix, before = image;
         }
     }
 
-    // The sum of a mix, where the sums of mix `last` are at hand.
-    const float* sum(int channel, const Mix& mix, const Mix* last) {
+    // Images are far apart: the first of the next one is called for while this one is computed.
+    void fetch(const float* image) const {
+        constexpr int line = 64 / sizeof(float);
+        const std::int64_t most = std::min<std::int64_t>(p_.plane(), 64 * line);
+        for (std::int64_t i = 0; i < most; i += line) __builtin_prefetch(image + i, 1);
+    }
+
+    // The sum of a mix, where the sums of mix `last` are at hand. What is to be smoothed has no
+    // place in the image: sums of later mixes may build on it.
+    const float* sum(int channel, const Mix& mix, const Mix* last, float* image) {
         const float* before = p_.nothing.data();
         bool shared = last != nullptr;
-        for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+        const std::size_t end = weighed(mix);
+        for (std::size_t slot = 0; slot < end; ++slot) {
             const float weight = mix.weights[slot];
             shared = shared && last->weights[slot] == weight;
             if (weight == 0.0f) continue;
-            if (!shared) add(slot, channel, weight, before);
-            before = slots_[slot].sum.data();
+            if (!shared) {
+                float* room = slots_[slot].room.data();
+                add(slot, channel, weight, before, slot + 1 == end && mix.smoothing == 0 ? image : room);
+            }
+            before = slots_[slot].sum;
         }
         return before;
     }
 
-    void add(std::size_t number, int channel, float weight, const float* before) {
+    // The slot behind the last one that has a weight.
+    static std::size_t weighed(const Mix& mix) {
+        std::size_t end = mix.weights.size();
+        while (end > 0 && mix.weights[end - 1] == 0.0f) --end;
+        return end;
+    }
+
+    void add(std::size_t number, int channel, float weight, const float* before, float* out) {
         const Upsampling& scale = p_.scales[number];
         Slot& slot = slots_[number];
+        slot.sum = out;
         const float* cells = slot.values.data() + channel * scale.size();
-        if (scale.plain) return p_.noise.add_scaled(before, cells, weight, p_.plane(), slot.sum.data());
+        if (scale.plain) return p_.noise.add_scaled(before, cells, weight, p_.plane(), out);
         if (slot.weight != weight)
             p_.noise.widen(cells, weight, scale.cells.height, scale.cells.width, scale.runs.data(),
                            p_.stride(), slot.rows.data());
         slot.weight = weight;
         p_.noise.add_upsampled(before, slot.rows.data(), scale.taps.data(), p_.stride(), p_.height, p_.width,
-                               slot.sum.data());
+                               out);
     }
 
-    const float* smooth(const float* plane, int passes) {
-        for (; passes > 0; --passes) {
-            p_.noise.blur(plane, p_.height, p_.width, scratch_.data(), blurred_.data());
-            plane = blurred_.data();
-        }
-        return plane;
+    void smooth(const float* plane, int passes, float* image) {
+        if (passes == 0 && plane != image) std::copy_n(plane, p_.plane(), image);
+        for (; passes > 0; --passes, plane = image)
+            p_.noise.blur(plane, p_.height, p_.width, scratch_.data(), image);
     }
 
-    void constrain(float* image, std::int64_t count) const {
-        if (p_.settings.constraint == Constraint::standardize) return p_.noise.standardize(image, count);
-        p_.noise.clip(image, count, p_.settings.low, p_.settings.high);
+    void constrain(float* images, std::int64_t apart) const {
+        const auto number = std::int64_t(p_.order.size());
+        const std::int64_t count = p_.channels * p_.plane();
+        if (p_.settings.constraint == Constraint::standardize)
+            return p_.noise.standardize(images, apart, number, count);
+        p_.noise.clip(images, apart, number, count, p_.settings.low, p_.settings.high);
     }
 };
 

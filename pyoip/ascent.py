@@ -269,13 +269,18 @@ def _timed(timing: dict[str, float], phase: str) -> Iterator[None]:
 # --- the result ----------------------------------------------------------------------------
 
 
-def verdict_of(value: float, activation: float, real: float, bound: float, converged: bool) -> str:
-    """The verdict on a map from its objective, activation, real images, bound and end."""
-    if activation <= 0:
-        return "dead" if bound <= 0 else "silent"
-    if value <= real:
-        return "weak"
-    return "found" if converged else "unfinished"
+def verdicts_of(
+    values: Floats,
+    activations: Floats,
+    real: Floats,
+    bounds: NDArray[np.float64],
+    converged: NDArray[np.bool_],
+) -> tuple[str, ...]:
+    """The verdicts on maps from their objectives, activations, real images, bounds and ends."""
+    asleep = np.where(bounds <= 0, "dead", "silent")
+    ended = np.where(converged, "found", "unfinished")
+    awake = np.where(values <= real, "weak", ended)
+    return tuple(np.where(activations <= 0, asleep, awake).tolist())
 
 
 def converged_of(job: Job, ascents: Ascents) -> NDArray[np.bool_]:
@@ -336,8 +341,7 @@ def _gathered(
         if asleep.any() and not stopped:  # Ctrl-C waits for no proof
             bounds[asleep] = bounds_of(job.network, job.target, s.constraint)[maps[asleep]]
     converged = converged_of(job, best)
-    judged = zip(objective_of(best, s), best.activations, real, bounds, converged, strict=True)
-    verdicts = tuple(verdict_of(*numbers) for numbers in judged)
+    verdicts = verdicts_of(objective_of(best, s), best.activations, real, bounds, converged)
     timing["total"] = time.perf_counter() - began
     return Result(
         network=job.network.name,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -163,18 +164,21 @@ def mixed_images(
     constraint: Constraint | str = "standardize",
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Start images by number in several mixes of the same scales, (mixes, count, C, H, W).
 
     Each is what `start_images` makes of its mix: all mixes weigh the same random numbers, which
-    are drawn once for all.
+    are drawn once for all. They are laid in `out` if that is given.
     """
     from . import _cpu
 
-    images: NDArray[np.float32] = _cpu.start_images(
+    told = described(shape, mixes, seed=seed, stream=stream, constraint=constraint)
+    images = np.empty((len(mixes), len(numbers), *shape), np.float32) if out is None else out
+    _cpu.start_images(
+        images,
         numbers,
-        shape,
-        described(shape, mixes, seed=seed, stream=stream, constraint=constraint),
+        told,
         threads=default_threads(threads),
         progress=progress,
     )
@@ -222,6 +226,7 @@ def _numbers(
     return np.asarray(numbers, dtype=np.uint64)
 
 
+@lru_cache(maxsize=4096)  # a survey asks again and again
 def check_mix(fluctuations: Fluctuations, height: int, width: int) -> None:
     """Raise `InvalidArgument` unless images vary: a grid of one cell is one grey value."""
     largest = max(fluctuations.weights)

@@ -58,9 +58,14 @@ class Job:
         images: Floats = self.pools(indices, [self.fluctuations])[0]
         return images
 
-    def pools(self, indices: NDArray[np.integer[Any]], mixes: Sequence[Fluctuations]) -> Floats:
+    def pools(
+        self,
+        indices: NDArray[np.integer[Any]],
+        mixes: Sequence[Fluctuations],
+        out: Floats | None = None,
+    ) -> Floats:
         """Candidates by number in other fluctuations than its own, (mixes, count, C, H, W)."""
-        return self._drawn(indices, mixes, 0, self.settings.constraint)
+        return self._drawn(indices, mixes, 0, self.settings.constraint, out)
 
     def _drawn(
         self,
@@ -68,11 +73,12 @@ class Job:
         mixes: Sequence[Fluctuations],
         stream: int,
         rule: Constraint | str,
+        out: Floats | None = None,
     ) -> Floats:
         engine = self.engine
         if isinstance(engine, DrawingEngine):
             told = [self._told(mix, stream, rule) for mix in mixes]
-            return np.stack([engine.start_images(indices, mix) for mix in told])
+            return np.stack([engine.start_images(indices, mix) for mix in told], out=out)
         return mixed_images(
             self.shape,
             mixes,
@@ -81,6 +87,7 @@ class Job:
             stream=stream,
             constraint=rule,
             threads=self.threads,
+            out=out,
         )
 
     def _told(self, mix: Fluctuations, stream: int, rule: Constraint | str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from pyoip.errors import InvalidArgument
 from pyoip.fluctuations import Fluctuations, mixed_images, start_images
 from pyoip.settings import Constraint
 
+KNOWN_DIGESTS = {"standardize": "6e3db2a60b55e9d2", "clip": "b4cd206eaa586e03"}
 KNOWN_BITS = [3194418003, 1063294877, 3215550655, 1065699551]
 
 
@@ -39,6 +42,14 @@ def test_normal_values_keep_their_bits() -> None:
     """Fixed arithmetic: these bits are the same on every machine and in every version."""
     values = _cpu.normal_values(1, 2, 3, 4, 1000)
     assert values[:4].view(np.uint32).tolist() == KNOWN_BITS
+
+
+@pytest.mark.parametrize("rule", [Constraint(), Constraint("clip", -1, 3)])
+def test_images_keep_their_bits(rule: Constraint) -> None:
+    """Of a mix, a blur and both constraints: the same in every version."""
+    mix = Fluctuations((1, 2, 4.5), (0.5, 1.0, 2.0), 2)
+    images = start_images(9, (3, 17, 40), mix, seed=4, stream=1, constraint=rule)
+    assert hashlib.sha256(images.tobytes()).hexdigest()[:16] == KNOWN_DIGESTS[rule.kind]
 
 
 def test_normal_values_are_normal() -> None:
@@ -82,16 +93,20 @@ def test_all_instruction_sets_draw_the_same(isa: str, monkeypatch: pytest.Monkey
 def test_a_mix_is_the_same_alone_or_among_many(
     shape: tuple[int, int, int], constraint: str
 ) -> None:
-    """Whatever mixes share: weights of the first scales, all weights, a scale that some lack."""
+    """Whatever mixes share: weights of the first scales, all weights, a scale that some lack.
+
+    Also where what they share is smoothed in one of them, and where two are the same.
+    """
     weights = [(1, 1, 0.5), (1, 1, 0.25), (0, 1, 0.5), (1, 0, 0), (0, 0, 3), (1, 1, 0.5)]
-    smoothings = (2, 0, 1, 0, 4, 0)
+    weights += [(0, 1, 0), (1, 0, 0), (0, 1, 0.5)]
+    smoothings = (2, 0, 1, 0, 4, 0, 3, 1, 1)
     numbers = np.array([5, 0, 2**63, 77], np.uint64)
     mixes = [Fluctuations((1, 2, 5), w, s) for w, s in zip(weights, smoothings, strict=True)]
     for threads in (1, 3):
         many = mixed_images(
             shape, mixes, numbers, seed=8, stream=2, constraint=constraint, threads=threads
         )
-        assert many.shape == (6, 4, *shape)
+        assert many.shape == (9, 4, *shape)
         for mix, images in zip(mixes, many, strict=True):
             alone = start_images(
                 None, shape, mix, indices=numbers, seed=8, stream=2, constraint=constraint

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -82,12 +83,26 @@ def test_ascents_begin_at_the_best_start_images(found: pyoip.Survey) -> None:
 
 def test_the_best_of_many_scores_the_earlier_of_equal_ones_first(found: pyoip.Survey) -> None:
     worker = work.Worker(pyoip.load("mnist"), replace(found.plan, ascents=3))
-    scores = np.array([[0, 2, 0, 2, 1], [5, 5, 5, 5, 5]], np.float32)
+    scores = np.array([[[0, 5], [2, 5], [0, 5], [2, 5], [1, 5]]], np.float32)
     best, values = worker._best(np.arange(10, 15), scores)
-    assert best.tolist() == [[11, 13, 14], [10, 11, 12]]
-    assert values.tolist() == [[2, 2, 1], [5, 5, 5]]
+    assert best.tolist() == [[[11, 13, 14], [10, 11, 12]]]
+    assert values.tolist() == [[[2, 2, 1], [5, 5, 5]]]
     few, _ = worker._best(np.arange(2), scores[:, :2])
-    assert few.tolist() == [[1, 0, -1], [0, 1, -1]]
+    assert few.tolist() == [[[1, 0, -1], [0, 1, -1]]]
+
+
+@pytest.mark.parametrize("count", [1, 3, 31, 32, 63, 64, 1000])
+def test_the_best_are_those_of_all_sorted(found: pyoip.Survey, count: int) -> None:
+    """Also where all the best stand together, many are equal, or sections do not come out even."""
+    worker = work.Worker(pyoip.load("mnist"), replace(found.plan, ascents=3))
+    rng = np.random.default_rng(count)
+    scores = rng.integers(0, 50, (2, count, 4)).astype(np.float32)
+    scores[0, :, 1], scores[1, -5:, 2] = np.arange(count), 99
+    best, values = worker._best(np.arange(count), scores)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :3].swapaxes(1, 2)
+    assert np.array_equal(best[:, :, : order.shape[2]], order)
+    ranked = np.take_along_axis(scores.swapaxes(1, 2), order, axis=2)
+    assert np.array_equal(values[:, :, : order.shape[2]], ranked)
 
 
 def test_pieces_that_activate_a_map_come_before_those_that_do_not() -> None:
@@ -152,6 +167,37 @@ def test_pieces_of_any_size_give_the_same(
     for table in ("plan", "maps", "oips", "article"):
         assert pieces[table] == at_once[table]
     assert len(pieces["scores"]) == cuts * len(at_once["scores"])
+
+
+def test_images_of_a_block_are_scored_as_all_at_once(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven start images of both mixes at a time: no score in the place of another."""
+    monkeypatch.setattr(work, "DRAWN_BYTES", 7 * 2 * 4 * 28 * 28)
+    survey(tmp_path / "blocks.db")
+    assert contents(tmp_path / "blocks.db") == contents(whole)
+
+
+def test_mixes_of_other_scales_are_not_scored_together(
+    found: pyoip.Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups end where the scales change, are much of a size, and no larger than their images."""
+    plan = replace(found.plan, mixes=(*MIXES, *pyoip.grid(scales=(2, 9), smoothings=(0,))))
+    monkeypatch.setattr(plan_module, "MIXES_AT_ONCE", 4)
+    assert list(plan.groups()) == [range(3), range(3, 6), range(6, 9)]
+    monkeypatch.setattr(plan_module, "SCORED_AT_ONCE", 2 * plan_module.SCORED_LEAST)
+    assert [len(group) for group in plan.groups()] == [2, 2, 2, 1, 2]
+
+
+def test_threads_that_share_a_worker_draw_apart(found: pyoip.Survey) -> None:
+    """As in a Dask worker of several threads: none scores the images of another."""
+    worker = work.Worker(pyoip.load("mnist"), replace(found.plan, starts=400), threads=1)
+    tasks = [task for group in worker.plan.groups() for task in worker.plan.scorings(group)]
+    alone = [[part.scores.tobytes() for part in worker.score(task)] for task in tasks]
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        for _ in range(5):
+            together = threads.map(worker.score, tasks)
+            assert [[part.scores.tobytes() for part in found] for found in together] == alone
 
 
 def test_threads_change_nothing(whole: Path, tmp_path: Path) -> None:
@@ -440,7 +486,7 @@ def test_a_full_disk_is_told_and_can_be_gone_on_from(whole: Path, tmp_path: Path
 
     def small(*args: Any, **more: Any) -> sqlite3.Connection:
         database = opened(*args, **more)
-        database.execute("PRAGMA max_page_count = 40")
+        database.execute("PRAGMA max_page_count = 20")
         return database
 
     with pytest.MonkeyPatch.context() as patch:

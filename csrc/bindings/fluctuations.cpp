@@ -8,24 +8,24 @@
 namespace pyoip::bindings {
 namespace {
 
-using Shape = std::tuple<int, int, int>;
+using Room = py::array_t<float, py::array::c_style>;
 
-Floats images(const Numbers& indices, const Shape& shape, const py::dict& fluctuations, int threads,
-              py::object progress) {
-    const auto [channels, height, width] = shape;
+void images(Room& out, const Numbers& indices, const py::dict& fluctuations, int threads,
+            py::object progress) {
+    const std::vector<py::ssize_t> shape = shape_of(out);
     const FluctuationSettings settings = fluctuations_from(fluctuations);
     const py::ssize_t count = indices.size();
-    Floats out({py::ssize_t(settings.mixes.size()), count, py::ssize_t(channels), py::ssize_t(height),
-                py::ssize_t(width)});
+    if (shape.size() != 5 || shape[0] != py::ssize_t(settings.mixes.size()) || shape[1] != count)
+        throw py::value_error("out: must be (mixes, count, C, H, W)");
     Watch watch(std::move(progress));
     const std::uint64_t* index = indices.data();
     float* data = out.mutable_data();
     {
         const py::gil_scoped_release release;
-        start_images(settings, channels, height, width, index, count, data, threads, watch.poll());
+        start_images(settings, int(shape[2]), int(shape[3]), int(shape[4]), index, count, data, threads,
+                     watch.poll());
     }
     watch.rethrow_all();
-    return out;
 }
 
 Floats normals(std::uint64_t seed, std::uint32_t stream, std::uint32_t slot, std::uint64_t index,
@@ -38,8 +38,8 @@ Floats normals(std::uint64_t seed, std::uint32_t stream, std::uint32_t slot, std
 }  // namespace
 
 void register_fluctuations(py::module_& m) {
-    m.def("start_images", &images, py::arg("indices"), py::arg("shape"), py::arg("fluctuations"),
-          py::arg("threads"), py::arg("progress"), "float32 images (mixes, count, C, H, W).");
+    m.def("start_images", &images, py::arg("out").noconvert(), py::arg("indices"), py::arg("fluctuations"),
+          py::arg("threads"), py::arg("progress"), "Draws into out, float32 (mixes, count, C, H, W).");
     m.def("normal_values", &normals, py::arg("seed"), py::arg("stream"), py::arg("slot"), py::arg("index"),
           py::arg("count"), "float32 standard normal values (count,) of one grid.");
 }

@@ -9,11 +9,12 @@
 
 namespace pyoip::cpu {
 
-constexpr int kRun = 8;  // floats: runs begin at a multiple of it, and are multiples of it long
+constexpr int kRun = 8;  // pixels that are upsampled at once
 
-// How much a cell gives to a run of pixels, in multiples of kRun; to all others it gives nothing.
+// From which cells kRun neighbouring pixels are made: `count` of them in ascending order, and how
+// much each gives to each pixel (count, kRun).
 struct Run {
-    int first, length;
+    int first, count;
     const float* weights;
 };
 
@@ -21,7 +22,7 @@ struct Noise {
     // out (count): standard normal values (Philox4x32-10, Box-Muller).
     void (*normal_values)(const Draw&, float* out, std::int64_t count);
     // rows (cells_h, stride) = weight * cells (cells_h, cells_w), each row upsampled by `runs`
-    // (cells_w); stride a multiple of kRun.
+    // (stride / kRun).
     void (*widen)(const float* cells, float weight, int cells_h, int cells_w, const Run* runs, int stride,
                   float* rows);
     // out (height, width) = before + rows (…, stride), upsampled down the columns by `taps` (height).
@@ -32,10 +33,11 @@ struct Noise {
     // out (height, width): the 3x3 binomial blur (1 2 1)/4 x (1 2 1)/4, edges replicated. out may
     // be `plane`; scratch: (height * width + 2).
     void (*blur)(const float* plane, int height, int width, float* scratch, float* out);
-    // Zero mean and unit standard deviation.
-    void (*standardize)(float* image, std::int64_t count);
+    // Zero mean and unit standard deviation of each image (count); `apart` between two of them.
+    void (*standardize)(float* images, std::int64_t apart, std::int64_t number, std::int64_t count);
     // The same, and then four deviations span the box, beyond which it is clipped.
-    void (*clip)(float* image, std::int64_t count, float low, float high);
+    void (*clip)(float* images, std::int64_t apart, std::int64_t number, std::int64_t count, float low,
+                 float high);
 };
 
 const Noise& baseline_noise();

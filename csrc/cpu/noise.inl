@@ -30,14 +30,14 @@ void normal_values(const Draw& draw, float* out, std::int64_t count) {
 
 void widen(const float* cells, float weight, int cells_h, int cells_w, const Run* runs, int stride,
            float* rows) {
-    __builtin_memset(rows, 0, std::size_t(cells_h) * std::size_t(stride) * sizeof(float));
-    for (int r = 0; r < cells_h; ++r) {
-        float* row = rows + std::int64_t(r) * stride;
-        for (int c = 0; c < cells_w; ++c) {
-            const float value = cells[std::int64_t(r) * cells_w + c] * weight;
-            const auto [first, length, weights] = runs[c];
-            for (int x = 0; x < length; x += kRun)  // what a cell gives nothing to gains 0
-                for (int lane = 0; lane < kRun; ++lane) row[first + x + lane] += value * weights[x + lane];
+    for (int r = 0; r < cells_h; ++r, cells += cells_w) {
+        for (const Run* run = runs; run != runs + stride / kRun; ++run, rows += kRun) {
+            float sum[kRun] = {};
+            for (int c = 0; c < run->count; ++c) {  // what a cell gives nothing to gains 0
+                const float value = cells[run->first + c] * weight;
+                for (int lane = 0; lane < kRun; ++lane) sum[lane] += value * run->weights[c * kRun + lane];
+            }
+            __builtin_memcpy(rows, sum, sizeof sum);
         }
     }
 }
@@ -83,44 +83,76 @@ void blur(const float* plane, int height, int width, float* scratch, float* out)
     }
 }
 
-// A sum in double over eight interleaved partial sums: quick, and the same everywhere.
-template <class Term>
-inline double lane_sum(std::int64_t count, const Term& term) {
-    double lanes[8] = {};
+constexpr int kImages = 4;  // whose sums run side by side: each alone waits for its own additions
+constexpr int kLanes = 8;   // partial sums of each, interleaved
+
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
+
+// __builtin_convertvector would take the halves one by one.
+inline Doubles wide(const Floats& values) {
+    Doubles out = {};
+    for (int lane = 0; lane < kLanes; ++lane) out[lane] = double(values[lane]);
+    return out;
+}
+
+// Sums of term(x - centre) in double over images (count), the same everywhere.
+template <int images, class Term>
+inline void lane_sums(const float* first, std::int64_t apart, std::int64_t count,
+                      const float (&centres)[images], double (&sums)[images], const Term& term) {
+    Doubles lanes[images] = {};
     std::int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int lane = 0; lane < 8; ++lane) lanes[lane] += term(i + lane);
-    for (; i < count; ++i) lanes[i & 7] += term(i);
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-struct Moments {
-    float mean, scale;  // 1 / standard deviation
-};
-
-Moments moments(const float* image, std::int64_t count) {
-    const double sum = lane_sum(count, [=](std::int64_t i) { return double(image[i]); });
-    const auto mean = float(sum / double(count));
-    const double square = lane_sum(count, [=](std::int64_t i) {
-        const auto centred = double(image[i] - mean);
-        return centred * centred;
-    });
-    const double deviation = __builtin_sqrt(square / double(count));
-    return {mean, float(1.0 / (deviation < 1e-30 ? 1e-30 : deviation))};
-}
-
-void standardize(float* image, std::int64_t count) {
-    const auto [mean, scale] = moments(image, count);
-    for (std::int64_t i = 0; i < count; ++i) image[i] = (image[i] - mean) * scale;
-}
-
-void clip(float* image, std::int64_t count, float low, float high) {
-    const auto [mean, scale] = moments(image, count);
-    const float middle = 0.5f * (low + high), spread = 0.25f * (high - low) * scale;
-    for (std::int64_t i = 0; i < count; ++i) {
-        const float value = middle + spread * (image[i] - mean);
-        image[i] = value < low ? low : high < value ? high : value;
+    for (; i + kLanes <= count; i += kLanes)
+        for (int n = 0; n < images; ++n) {
+            Floats values;
+            __builtin_memcpy(&values, first + n * apart + i, sizeof values);
+            lanes[n] += term(wide(values - centres[n]));
+        }
+    for (int n = 0; n < images; ++n) {
+        Floats values = centres[n] - Floats{};  // behind the last pixel: adds 0
+        __builtin_memcpy(&values, first + n * apart + i, std::size_t(count - i) * sizeof(float));
+        const Doubles of = lanes[n] + term(wide(values - centres[n]));
+        sums[n] = ((of[0] + of[4]) + (of[2] + of[6])) + ((of[1] + of[5]) + (of[3] + of[7]));
     }
+}
+
+// Calls move(image, mean, 1 / standard deviation) for each image.
+template <int images, class Move>
+inline void centre(float* first, std::int64_t apart, std::int64_t count, const Move& move) {
+    double sums[images];
+    float means[images] = {};
+    lane_sums(first, apart, count, means, sums, [](const Doubles& x) { return x; });
+    for (int n = 0; n < images; ++n) means[n] = float(sums[n] / double(count));
+    lane_sums(first, apart, count, means, sums, [](const Doubles& x) { return x * x; });
+    for (int n = 0; n < images; ++n) {
+        const double deviation = __builtin_sqrt(sums[n] / double(count));
+        move(first + n * apart, means[n], float(1.0 / (deviation < 1e-30 ? 1e-30 : deviation)));
+    }
+}
+
+template <class Move>
+inline void centre_all(float* images, std::int64_t apart, std::int64_t number, std::int64_t count,
+                       const Move& move) {
+    for (; number >= kImages; number -= kImages, images += kImages * apart)
+        centre<kImages>(images, apart, count, move);
+    for (; number > 0; --number, images += apart) centre<1>(images, apart, count, move);
+}
+
+void standardize(float* images, std::int64_t apart, std::int64_t number, std::int64_t count) {
+    centre_all(images, apart, number, count, [=](float* image, float mean, float scale) {
+        for (std::int64_t i = 0; i < count; ++i) image[i] = (image[i] - mean) * scale;
+    });
+}
+
+void clip(float* images, std::int64_t apart, std::int64_t number, std::int64_t count, float low, float high) {
+    const float middle = 0.5f * (low + high), half = 0.25f * (high - low);
+    centre_all(images, apart, number, count, [=](float* image, float mean, float scale) {
+        const float spread = half * scale;
+        for (std::int64_t i = 0; i < count; ++i) {
+            const float value = middle + spread * (image[i] - mean);
+            image[i] = value < low ? low : high < value ? high : value;
+        }
+    });
 }
 
 constexpr Noise kNoise{normal_values, widen, add_upsampled, add_scaled, blur, standardize, clip};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,8 @@ _TEXTS = {"verdicts": "verdict", "stops": "stop"}
 
 
 def _article(database: Any, plan: Plan) -> dict[str, Array]:
-    values: dict[int, list[float]] = {}
-    for start, value in database.execute(
-        "SELECT start, activation FROM article ORDER BY start, map"
-    ):
-        values.setdefault(start, []).append(value)
-    rows = [values[start] for start in sorted(values)]
-    ordered = np.array(rows, np.float64).reshape(-1, len(plan.maps))
+    # By the table's own key, that is in the order of the start images and maps.
+    asked = "SELECT activation FROM article ORDER BY start, map"
+    values = np.fromiter(itertools.chain.from_iterable(database.execute(asked)), np.float64)
     places = np.argsort(np.argsort(plan.maps))
-    return {"activations": ordered[:, places]}
+    return {"activations": values.reshape(-1, len(plan.maps))[:, places]}

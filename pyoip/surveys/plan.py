@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Real
 from typing import Any, Literal
@@ -30,7 +30,7 @@ LEVELS = (0.0, 1.0)
 
 SCORED_AT_ONCE = 16384  # start images of one piece of work, of all its mixes; fewer of large ones
 SCORED_LEAST = 64  # of each of its mixes
-MIXES_AT_ONCE = 16  # of one piece
+MIXES_AT_ONCE = 64  # of one piece: all of the default grid, which build on one another
 CLIMBED_AT_ONCE = 128  # pairs of map and mix of one piece; fewer where images are large
 SCORED_PIXELS = 2**25
 CLIMBED_PIXELS = 2**22  # start images of all its ascents
@@ -255,7 +255,8 @@ class Plan:
 
     def as_texts(self) -> dict[str, str]:
         """Every attribute as JSON, for the store."""
-        return {name: json.dumps(value, sort_keys=True) for name, value in asdict(self).items()}
+        values = vars(self).items()
+        return {name: json.dumps(value, default=vars, sort_keys=True) for name, value in values}
 
     @staticmethod
     def from_texts(texts: dict[str, str]) -> Plan:

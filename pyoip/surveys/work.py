@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ascent import bounds_of, converged_of, verdict_of
+from ..ascent import bounds_of, converged_of, verdicts_of
 from ..climb import climb, each, objective_of
 from ..engines import STOPS, Ascents, Engine, for_layer
 from ..errors import UnsupportedLayer
@@ -32,6 +34,10 @@ ARTICLE = Fluctuations(scales=(1.0, 2.0), weights=(1.0, 1.0))
 ARTICLE_STEP = 0.1
 
 DRAWN_BYTES = 2**24  # of start images at a time: little enough to be laid in the same memory again
+
+SECTIONS = 32  # that scores are taken in
+
+_NOTHING = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +111,9 @@ class Worker:
         self.network, self.plan, self._threads = network, plan, threads
         self._target = network.layers[plan.layer - 1]
         self._maps = np.array(plan.maps, np.int64)
+        whole = plan.maps == tuple(range(self._target.maps))
+        self._columns = slice(None) if whole else self._maps
+        self._kept = threading.local()
 
     @cached_property
     def engine(self) -> Engine:
@@ -149,51 +158,70 @@ class Worker:
         mixes = [self.plan.mixes[mix] for mix in task.covered]
         job = self._job(mixes[0], self._maps)
         numbers = np.arange(task.first, task.first + task.count)
-        after = np.empty((len(mixes), len(job.maps), len(numbers)), np.float32)
+        after = np.empty((len(mixes), len(numbers), len(job.maps)), np.float32)
         before = after[:0]  # made where it is needed: for maps that nothing activates
+        awake, alive = np.empty(after.shape, bool), np.zeros((len(mixes), len(job.maps)), np.int64)
         block = max(1, DRAWN_BYTES // (4 * job.pixels * len(mixes)))
-        hopeful = np.tile(~(self.bounds <= 0), (len(mixes), 1))
         for first in range(0, len(numbers), block):
             part = slice(first, first + block)
-            images = job.pools(numbers[part], mixes)
-            after[:, :, part] = self._scores(images, "activation")
-            hopeful &= ~(after[:, :, part] > 0).any(axis=2)
+            room = self._room(len(mixes), len(numbers[part]), *job.shape)
+            images = job.pools(numbers[part], mixes, room)
+            after[:, part] = self._scores(images, "activation")
+            awake[:, part] = after[:, part] > 0
+            alive += _counts(awake[:, part])
+            hopeful = (alive == 0) & ~(self.bounds <= 0)
             wanted = np.flatnonzero(hopeful.any(axis=1))
             if len(wanted):
                 before = before if len(before) else np.zeros_like(after)
-                before[wanted, :, part] = self._scores(images[wanted], "preactivation")
+                before[wanted, part] = self._scores(images[wanted], "preactivation")
             if report is not None:
                 report((first + images.shape[1]) / len(numbers))
-        merit = np.where(hopeful[:, :, None], before, after) if hopeful.any() else after
+        merit = np.where(hopeful[:, None], before, after) if hopeful.any() else after
         best, values = self._best(numbers, merit)
-        alive = (after > 0).sum(axis=2)
-        return tuple(map(Scored, alive, map(_awake, after), best, values))
+        return tuple(map(Scored, alive, map(_packed, awake), best, values))
+
+    def _room(self, *shape: int) -> Floats:
+        """Memory for start images, the same again and again: fresh memory costs time of its own.
+
+        Each thread has its own, for a Dask worker may have several.
+        """
+        count = math.prod(shape)
+        if getattr(self._kept, "room", _NOTHING).size < count:
+            self._kept.room = np.empty(count, np.float32)
+        room: Floats = self._kept.room[:count].reshape(shape)
+        return room
 
     def _scores(self, images: Floats, objective: Objective) -> Floats:
-        """Of images (mixes, count, C, H, W) for the maps of the plan, (mixes, maps, count)."""
+        """Of images (mixes, count, C, H, W) for the maps of the plan, (mixes, count, maps)."""
         flat = images.reshape(-1, *images.shape[2:])
-        scores = self.engine.score(flat, objective)[:, self._maps]
-        return scores.reshape(*images.shape[:2], -1).transpose(0, 2, 1)
+        scores = self.engine.score(flat, objective)[:, self._columns]
+        return scores.reshape(*images.shape[:2], -1)
 
     def _best(self, numbers: Numbers, scores: Floats) -> tuple[Numbers, Floats]:
-        """The best (…, K) of scores (…, count); the earlier of equal ones first.
+        """The best (mixes, maps, K) of scores (mixes, count, maps); earlier of equal ones first.
 
-        All rows at once: only what reaches a row's K-th is sorted.
+        All at once: only what reaches the K-th highest of the maxima of some sections is sorted.
+        A section is every SECTIONS-th score: maxima of long rows are found more quickly.
         """
-        kept, count = self.plan.ascents, len(numbers)
-        most = min(kept, count)
-        rows = scores.reshape(-1, count)
-        least = np.partition(rows, count - most, axis=1)[:, count - most]
-        row, column = np.nonzero(rows >= least[:, None])
-        order = np.lexsort((column, -rows[row, column], row))
-        row, column = row[order], column[order]
-        place = np.arange(len(row)) - np.searchsorted(row, row)
-        row, column, place = (array[place < most] for array in (row, column, place))
-        best = np.full((len(rows), kept), -1, np.int64)
-        values = np.full((len(rows), kept), -np.inf, np.float32)
-        best[row, place], values[row, place] = numbers[column], rows[row, column]
-        shape = (*scores.shape[:-1], kept)
-        return best.reshape(shape), values.reshape(shape)
+        mixes, count, maps = scores.shape
+        kept = self.plan.ascents
+        most, sections = min(kept, count), min(max(kept, SECTIONS), count)
+        rows = scores[:, : count // sections * sections].reshape(mixes, -1, sections * maps)
+        maxima = rows.max(axis=1).reshape(mixes, sections, maps)
+        least = np.partition(maxima, sections - most, axis=1)[:, sections - most]
+        place = np.flatnonzero(scores >= least[:, None])
+        mix, column = place // (count * maps), place // maps % count
+        row, value = mix * maps + place % maps, scores.reshape(-1)[place]
+        key = np.empty(len(row), np.complex128)  # NumPy sorts by real parts, then imaginary ones
+        key.real, key.imag = row, -value
+        order = np.argsort(key, kind="stable")  # numbers ascend as it is
+        row, column, value = row[order], column[order], value[order]
+        rank = np.arange(len(row)) - np.searchsorted(row, np.arange(mixes * maps))[row]
+        row, column, value, rank = (array[rank < most] for array in (row, column, value, rank))
+        best = np.full((mixes * maps, kept), -1, np.int64)
+        values = np.full((mixes * maps, kept), -np.inf, np.float32)
+        best[row, rank], values[row, rank] = numbers[column], value
+        return best.reshape(mixes, maps, kept), values.reshape(mixes, maps, kept)
 
     # --- ascents -------------------------------------------------------------------------------
 
@@ -240,10 +268,8 @@ class Worker:
                 f"layer {self._target.number} ({self._target.name}): map {maps[~finite][0]} "
                 "exceeds float32 on the way to its OIP; rescale the weights"
             )
-        values = objective_of(best, job.settings)
-        ended = converged_of(job, best)
-        numbers_of = (values, best.activations, self.real[places], self.bounds[places], ended)
-        judged = zip(*(column.tolist() for column in numbers_of), strict=True)
+        values, ended = objective_of(best, job.settings), converged_of(job, best)
+        limits = self.real[places], self.bounds[places]
         return Climbed(
             maps,
             numbers,
@@ -252,8 +278,8 @@ class Worker:
             best.preactivations,
             best.steps,
             best.woke,
-            tuple(STOPS[code] for code in best.stops.tolist()),
-            tuple(verdict_of(*each_of) for each_of in judged),
+            tuple(np.array(STOPS)[best.stops].tolist()),
+            verdicts_of(values, best.activations, *limits, ended),
         )
 
 
@@ -274,8 +300,10 @@ class _Mixed(Job):
         """Candidates by number, ascending."""
         ends = np.searchsorted(indices, np.arange(len(self.mixes) + 1) * self.APART)
         parts = zip(self.mixes, pairwise(ends.tolist()), strict=True)
-        drawn = [self.pools(indices[a:b] % self.APART, [mix])[0] for mix, (a, b) in parts]
-        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
+        images = np.empty((len(indices), *self.shape), np.float32)
+        for mix, (a, b) in parts:
+            self.pools(indices[a:b] % self.APART, [mix], images[None, a:b])
+        return images
 
 
 def _joined(parts: Sequence[Ascents]) -> Ascents:
@@ -285,9 +313,19 @@ def _joined(parts: Sequence[Ascents]) -> Ascents:
     return joined
 
 
-def _awake(scores: Floats) -> bytes:
-    """Which start images activate which maps, by scores (maps, count); see `bits`."""
-    return zlib.compress(np.packbits(scores.T > 0, axis=1).tobytes(), 1)
+def _counts(awake: NDArray[np.bool_]) -> Numbers:
+    """How many of awake (mixes, count, maps) are, (mixes, maps); long rows are summed quickly."""
+    mixes, count, maps = awake.shape
+    even = count // SECTIONS * SECTIONS
+    rows = awake[:, :even].view(np.uint8).reshape(mixes, -1, SECTIONS * maps)
+    sums = rows.sum(axis=1, dtype=np.int32).reshape(mixes, SECTIONS, maps).sum(axis=1)
+    counts: Numbers = sums + awake[:, even:].sum(axis=1)
+    return counts
+
+
+def _packed(awake: NDArray[np.bool_]) -> bytes:
+    """Which start images activate which maps (count, maps); see `bits`."""
+    return zlib.compress(np.packbits(awake, axis=1).tobytes(), 1)
 
 
 def bits(awake: bytes, count: int, maps: int) -> NDArray[np.bool_]:
