@@ -83,8 +83,23 @@ static void gather_patches(const Work& w, const Source& s, Range rows) {
                      patches + std::int64_t(q) * p.patch_floats);
 }
 
+// patch (patch_floats) += value times a map's kernel at one place less that at another.
+PYOIP_INLINE void move_value(const LayerPlan& p, int map, int was, int is, Vec value, float* patch) {
+    const std::int64_t maps = p.maps_padded, all = (p.places + 1) * maps;
+    for (std::int64_t first = 0; first < p.patch_floats; first += kPatchVectors * kLanes) {
+        const std::int64_t rest = p.patch_floats - first;
+        const std::int64_t size = rest < kPatchVectors * kLanes ? rest : kPatchVectors * kLanes;
+        const float* kernels = p.patches + first * all;
+        const float *less = kernels + (was * maps + map) * size, *more = kernels + (is * maps + map) * size;
+        for (std::int64_t k = 0; k < size; k += kLanes) {
+            float* at = patch + first + k;
+            store(at, load(at) + value * (load(more + k) - load(less + k)));
+        }
+    }
+}
+
 // Only the patches of cells whose gradient changed are gathered afresh. In the others, what
-// changed its place is moved. For tables of one chunk.
+// changed its place is moved.
 static void change_patches(const Work& w, const Source& s, Range rows) {
     const LayerPlan& p = w.layer(0);
     float* patches = w.memory + w.plan.patches;
@@ -102,12 +117,7 @@ static void change_patches(const Work& w, const Source& s, Range rows) {
     each_change(s.codes + codes, old + codes, (end - first) * maps, [&](std::int64_t i, int was, int is) {
         const std::int64_t q = first + std::int64_t(std::uint64_t(i) * p.maps_reciprocal >> 32);
         const std::int64_t m = codes + i - q * maps;
-        const float *less = p.patches + (was * maps + m) * size, *more = p.patches + (is * maps + m) * size;
-        const Vec value = splat(s.gradient[s.at[q] + m]);
-        for (std::int64_t k = 0; k < size; k += kLanes) {
-            float* at = patches + q * size + k;
-            store(at, load(at) + value * (load(more + k) - load(less + k)));
-        }
+        move_value(p, int(m), was, is, splat(s.gradient[s.at[q] + m]), patches + q * size);
     });
 }
 
@@ -118,7 +128,7 @@ static void image_half(const Work& w, int half) {
     float* lines = w.memory + w.plan.halves + half * w.plan.half_floats;
     float* strip = w.memory + w.plan.strips + half * w.plan.strip_floats;
     const Range rows = part(p.cell_rows, half, kHalves);
-    if (coded(p) && p.pool != Pool::average && p.patch_floats <= kPatchVectors * kLanes)
+    if (coded(p) && p.pool != Pool::average)
         change_patches(w, s, rows);
     else
         gather_patches(w, s, rows);
