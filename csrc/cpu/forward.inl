@@ -44,6 +44,33 @@ static void convolve(const Work& w, int l, Activation kind, float* out) {
     }
 }
 
+static void activate_maps(const LayerPlan& p, float* maps, std::int64_t floats) {
+    const Vec slope = splat(p.slope);
+    for (std::int64_t i = 0; i < floats; i += kLanes)
+        store(maps + i, activate(p.activation, slope, load(maps + i)));
+}
+
+// What the kernels left to a pass of its own, on the maps of a convolution or on the next layer's
+// input.
+static void activate_outputs(const Work& w, int l) {
+    const LayerPlan& p = w.layer(l);
+    if (p.early == p.activation) return;
+    w.team.meet();
+    const Range part = w.team.share(p.positions);
+    activate_maps(p, w.output(l) + std::int64_t(part.begin) * p.maps_padded,
+                  std::int64_t(part.end - part.begin) * p.maps_padded);
+}
+
+static void activate_next(const Work& w, int l) {
+    const LayerPlan& p = w.layer(l);
+    if (p.early == p.activation) return;
+    w.team.meet();
+    const Range rows = w.team.share(p.pooled_height);
+    for (int y = rows.begin; y < rows.end; ++y)
+        activate_maps(p, w.input(l + 1) + p.next_offset[y * p.pooled_width],
+                      std::int64_t(p.pooled_width) * p.maps_padded);
+}
+
 // A lower layer into the next layer's input, with codes.
 static void forward_layer(const Work& w, int l) {
     const LayerPlan& p = w.layer(l);
@@ -59,7 +86,7 @@ static void forward_layer(const Work& w, int l) {
     const bool gates = slope_of(p.activation) == Slope::gate && !(l == 0 && p.dense_image);
     switch (p.pool) {
         case Pool::none:
-            convolve(w, l, p.activation, next);
+            convolve(w, l, p.early, next);
             w.team.meet();
             if (gates) code_positions(p, w.team.share(p.cells), next, p.out_offset, codes);
             return;
@@ -68,7 +95,8 @@ static void forward_layer(const Work& w, int l) {
             w.team.meet();
             return pool_maximum(p, w.team.share(p.cells), w.output(l), next, codes);
         case Pool::average:
-            convolve(w, l, p.activation, w.output(l));
+            convolve(w, l, p.early, w.output(l));
+            activate_outputs(w, l);
             w.team.meet();
             if (gates) code_positions(p, w.team.share(p.cells), w.output(l), p.out_offset, codes);
             return pool_average(p, w.team.share(p.pooled), w.output(l), next);
@@ -78,6 +106,7 @@ static void forward_layer(const Work& w, int l) {
 static void forward_below(const Work& w) {
     for (int l = 0; l < w.target(); ++l) {
         forward_layer(w, l);
+        if (w.layer(l).pool != Pool::average) activate_next(w, l);
         w.team.meet();
     }
 }

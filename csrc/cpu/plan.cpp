@@ -23,6 +23,10 @@ void release(void* block) { ::operator delete(block, std::align_val_t(kAlign)); 
 // Channels from which Winograd's transformations are paid for by the products they save.
 constexpr int kFewestChannels = 8;
 
+// Long chains of operations, few of them in flight beside a tile in registers: they take a pass of
+// their own, over vectors that do not wait for each other.
+bool takes_a_pass(Activation kind) { return kind == Activation::tanh || kind == Activation::sigmoid; }
+
 Method choose_method(const ConvLayer& s, const LayerPlan& p, bool first, Precision precision) {
     if (s.kernel_h != 3 || s.kernel_w != 3 || s.stride_h != 1 || s.stride_w != 1) return Method::direct;
     if (first) return Method::narrow;
@@ -112,6 +116,7 @@ private:
         p.positions = p.out_height * p.out_width;
         p.pooled = p.pooled_height * p.pooled_width;
         p.activation = s.activation, p.slope = s.slope;
+        p.early = takes_a_pass(s.activation) ? Activation::none : s.activation;
         p.pool = s.pool, p.places = s.pool == Pool::max ? s.pool_h * s.pool_w : 1, p.pool_w = s.pool_w;
         p.pool_share = 1.0f / float(s.pool_h * s.pool_w);
         const bool pooled = s.pool != Pool::average;

@@ -56,6 +56,7 @@ struct LayerPlan {
     int maps, maps_padded, kernel_h, kernel_w, stride_h, stride_w;
     int out_height, out_width, positions;  // of the cropped convolution
     Activation activation;
+    Activation early;  // what of it kernels apply while maps are in registers: all, or none
     float slope;
     Pool pool;
     bool quads;                               // a 2x2 maximum that tiles the convolution

@@ -18,7 +18,7 @@ PYOIP_INLINE void put_quad(const LayerPlan& p, Vec z0, Vec z1, Vec z2, Vec z3, f
     const IVec upper_place = select(z1 > z0, splat_int(1), IVec{});
     const IVec lower_place = select(z3 > z2, splat_int(3), splat_int(2));
     const IVec place = select(lower > upper, lower_place, upper_place);
-    store(out, activate(p.activation, splat(p.slope), best));
+    store(out, activate(p.early, splat(p.slope), best));
     store_bytes(code, code_of(p, best, place));
 }
 
@@ -40,7 +40,7 @@ static void pool_maximum(const LayerPlan& p, Range cells, const float* maps, flo
                     best = select(more, v, best);
                     place = select(more, splat_int(w.place + y * p.pool_w + x), place);
                 }
-            store(out + c, activate(p.activation, slope, best));
+            store(out + c, activate(p.early, slope, best));
             store_bytes(codes + std::int64_t(q) * p.maps_padded + c, code_of(p, best, place));
         }
     }
