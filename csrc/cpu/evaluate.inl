@@ -10,12 +10,9 @@ static void correlate_target(const LayerPlan& p, Range rows, int map, const floa
     const Dots d{p.kernel_h, p.kernel_w, p.in_padded, std::int64_t(p.padded_w) * p.in_padded, p.maps * pitch};
     const float* weights = p.rows + map * pitch;
     for (int y = rows.begin; y < rows.end; ++y) {
-        const std::int32_t* at = p.in_offset + y * p.out_width;
-        float* out = map_values + y * p.out_width;
-        if (p.stride_w == 1)
-            dot_row(d, weights, p.bias[map], in + at[0], p.out_width, out);
-        else
-            for (int x = 0; x < p.out_width; ++x) dot_row(d, weights, p.bias[map], in + at[x], 1, out + x);
+        const float* from = in + p.in_offset[y * p.out_width];
+        const auto row = p.stride_w == 1 ? dot_row<1> : dot_row<2>;
+        row(d, weights, p.bias[map], from, p.out_width, map_values + y * p.out_width);
     }
 }
 

@@ -233,7 +233,7 @@ private:
             const LayerPlan& first = at(0);
             plan_.half_floats = round_up(first.lines * first.line_floats, 16);
             plan_.halves = take(kHalves * plan_.half_floats);
-            plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats, 16);
+            plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats + lanes_, 16);
             plan_.strips = take(kHalves * plan_.strip_floats);
             plan_.patches = take(std::int64_t(first.cells) * first.patch_floats);
             plan_.grid =

@@ -25,7 +25,7 @@ namespace pyoip::cpu {
 
 constexpr int kBlockVectors = 2;    // channel vectors in registers at a time
 constexpr int kAlign = 64;          // bytes
-constexpr int kColumnsTooMany = 3;  // that dot.inl may read behind an input
+constexpr int kColumnsTooMany = 6;  // that dot.inl may read behind an input: three positions at stride 2
 constexpr int kMostMaps = 256;
 constexpr int kMostSide = 96;  // of a layer's outputs
 constexpr int kMostPlaces = 9;
