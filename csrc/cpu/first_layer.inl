@@ -47,38 +47,48 @@ struct Strides {
     int h, w;
 };
 
-// The same for square kernels at stride 1: each load serves K rows.
+// The same for square kernels at stride 1, a kernel column at a time: its input rows are in
+// registers, too, so that each load serves K rows and no multiply-add waits for the one before.
 template <int K, int R>
 PYOIP_INLINE void correlate_block_square(const Planes& from, const Kernel& kernel, const float* corner,
                                          Vec (&acc)[R]) {
-    for (int c = 0; c < from.channels; ++c, corner += from.plane) {
-        Vec w[K * K];  // in registers, where there are enough
-        for (int i = 0; i < K * K; ++i) w[i] = splat(kernel.weights[c * K * K + i]);
-        const float* line = corner;
-        unrolled<R + K - 1>([&](auto row) PYOIP_INLINED {
-            constexpr int in = decltype(row)::value;
-            for (int x = 0; x < K; ++x) {
-                const Vec at = in_register(load(line + x));
-                for (int y = 0; y < K; ++y)
-                    if (in >= y && in - y < R) acc[in - y] += w[K * y + x] * at;
-            }
-            line += from.pitch;
-        });
-    }
+    const float* weights = kernel.weights;
+    for (int c = 0; c < from.channels; ++c, corner += from.plane, weights += K * K)
+        for (int x = 0; x < K; ++x) {
+            Vec in[R + K - 1];
+            const float* line = corner + x;
+            unrolled<R + K - 1>([&](auto row) PYOIP_INLINED {
+                in[decltype(row)::value] = in_register(load(line));
+                line = in_register(line + from.pitch);
+            });
+            unrolled<K>([&](auto row) PYOIP_INLINED {
+                constexpr int y = decltype(row)::value;
+                const Vec weight = splat(weights[K * y + x]);
+                unrolled<R>([&](auto r) PYOIP_INLINED {
+                    acc[decltype(r)::value] += weight * in[decltype(r)::value + y];
+                });
+            });
+        }
 }
 
 // What is computed of a block: a square kernel at stride 1, or any kernel at stride 1 or 2.
 enum class Shape { square3, square5, stride1, stride2 };
 
-// Rows in registers at a time: what a kernel leaves of 32 or 16.
-constexpr int block_rows() { return kLanes == 16 ? 8 : 6; }
+// Rows in registers at a time. For square kernels of K rows: beside K - 1 more of the input and a weight.
+constexpr int block_rows(Shape kind) {
+    constexpr int registers = kLanes == 16 ? 32 : 16;
+    return kind == Shape::square3   ? (registers - 3) / 2
+           : kind == Shape::square5 ? (registers - 5) / 2
+           : kLanes == 16           ? 8
+                                    : 6;
+}
 
 template <Shape kind, class Put>
 static __attribute__((noinline)) void correlate_shape(const Planes& from, const Kernel& kernel,
                                                       Strides stride, int rows, int columns, float bias,
                                                       const Put& put) {
     const std::int64_t step = stride.h * from.pitch;
-    constexpr int most = block_rows();
+    constexpr int most = block_rows(kind);
     const int blocks = (rows + most - 1) / most;
     for (int block = 0; block < blocks; ++block) {  // of equal size, or one less
         const Range share = part(rows, block, blocks);
