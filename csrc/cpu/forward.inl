@@ -20,15 +20,34 @@ private:
     std::uint8_t* bytes(std::int64_t at) const { return reinterpret_cast<std::uint8_t*>(memory + at); }
 };
 
-// The image (C, H, W) into the first layer's padded planes.
-static void load_image(const Plan& plan, const float* image, float* memory) {
+// An image (C, H, W) as an ascent keeps it: its pixels are (raw - shift) * scale. Whoever reads
+// them takes them so, which saves a pass over the pixels for every step.
+struct Image {
+    const float* raw;
+    float shift = 0.0f, scale = 1.0f;
+};
+
+// at(offset): a vector of pixels.
+PYOIP_INLINE auto pixels_of(const Image& image) {
+    return [raw = image.raw, shift = splat(image.shift), scale = splat(image.scale)](std::int64_t i)
+               PYOIP_INLINED { return (load(raw + i) - shift) * scale; };
+}
+
+// An image into the first layer's padded planes, zeros behind each row: what is too much in one,
+// the next row covers.
+static void load_image(const Plan& plan, const Image& image, float* memory) {
     const LayerPlan& p = plan.layers[0];
+    const auto at = pixels_of(image);
+    const int last = (p.in_width - 1) / kLanes * kLanes;
+    const IVec rest = lane_numbers() < splat_int(p.in_width - last);
     for (int c = 0; c < plan.channels; ++c)
-        for (int y = 0; y < p.in_height; ++y)
-            __builtin_memcpy(
-                memory + p.input + (std::int64_t(c) * p.padded_h + y + p.pad_top) * p.padded_w + p.pad_left,
-                image + (std::int64_t(c) * plan.height + y) * plan.width,
-                std::size_t(p.in_width) * sizeof(float));
+        for (int y = 0; y < p.in_height; ++y) {
+            const std::int64_t from = (std::int64_t(c) * plan.height + y) * plan.width;
+            float* to =
+                memory + p.input + (std::int64_t(c) * p.padded_h + y + p.pad_top) * p.padded_w + p.pad_left;
+            for (int x = 0; x < last; x += kLanes) store(to + x, at(from + x));
+            store(to + last, select(rest, at(from + last), Vec{}));
+        }
 }
 
 // All positions of a layer, activated by `kind`, to out + out_offset.
@@ -114,7 +133,7 @@ static void forward_below(const Work& w) {
 // The target's maps (positions, maps_padded), all of them, by one thread.
 static const float* forward_all(const Plan& plan, float* memory, const float* image, Activation kind) {
     const Work w{plan, memory, Team{0, 1, nullptr}};
-    load_image(plan, image, memory);
+    load_image(plan, {image}, memory);
     forward_below(w);
     convolve(w, w.target(), kind, w.output(w.target()));
     return w.output(w.target());

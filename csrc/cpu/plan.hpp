@@ -105,6 +105,7 @@ struct LayerPlan {
     // Layer 1 as the target.
     bool unpadded;                 // the image can be read where it is
     const float* raw_weights;      // (maps, in_channels, kernel_h, kernel_w)
+    const float* weight_sums;      // (maps)
     const float* flipped_weights;  // the same, every kernel turned by half a turn
     int map_width;                 // a map's rows in whole vectors
     int spread_h, spread_w;        // of its gradient, spread by the stride, with its border
