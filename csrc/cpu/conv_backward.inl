@@ -358,7 +358,7 @@ static void backward_to_first(const Work& w, int map, const Past& past) {
         w.team.meet();
     }
     const LayerPlan& first = w.layer(0);
-    if (first.pool == Pool::average && w.team.rank == 0)
-        spread_average(first, w.gradient(1), w.memory + w.plan.dense);
-    if (first.pool == Pool::average) w.team.meet();
+    if (first.pool != Pool::average || first.dense_image) return;
+    if (w.team.rank == 0) spread_average(first, w.gradient(1), w.memory + w.plan.dense);
+    w.team.meet();
 }

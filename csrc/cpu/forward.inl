@@ -69,15 +69,11 @@ static void activate_maps(const LayerPlan& p, float* maps, std::int64_t floats) 
         store(maps + i, activate(p.activation, slope, load(maps + i)));
 }
 
-// What the kernels left to a pass of its own, on the maps of a convolution or on the next layer's
-// input.
-static void activate_outputs(const Work& w, int l) {
+// What the kernels left to a pass of its own, on rows of a convolution or on the next layer's input.
+static void activate_rows(const Work& w, int l, Range rows) {
     const LayerPlan& p = w.layer(l);
-    if (p.early == p.activation) return;
-    w.team.meet();
-    const Range part = w.team.share(p.positions);
-    activate_maps(p, w.output(l) + std::int64_t(part.begin) * p.maps_padded,
-                  std::int64_t(part.end - part.begin) * p.maps_padded);
+    const std::int64_t row = std::int64_t(p.out_width) * p.maps_padded;
+    activate_maps(p, w.output(l) + rows.begin * row, (rows.end - rows.begin) * row);
 }
 
 static void activate_next(const Work& w, int l) {
@@ -88,6 +84,23 @@ static void activate_next(const Work& w, int l) {
     for (int y = rows.begin; y < rows.end; ++y)
         activate_maps(p, w.input(l + 1) + p.next_offset[y * p.pooled_width],
                       std::int64_t(p.pooled_width) * p.maps_padded);
+}
+
+// The maps of a convolution to averages of them, activated; row by row where windows lie apart, while
+// the row is in the first-level cache.
+static void average_outputs(const Work& w, int l) {
+    const LayerPlan& p = w.layer(l);
+    const bool late = p.early != p.activation;
+    if (late && !p.apart) {
+        activate_rows(w, l, w.team.share(p.out_height));
+        w.team.meet();
+    }
+    const Range rows = w.team.share(p.pooled_height);
+    for (int y = rows.begin; y < rows.end; ++y) {
+        const Range cells{y * p.pooled_width, (y + 1) * p.pooled_width};
+        if (late && p.apart) activate_rows(w, l, {p.windows[cells.begin].y0, p.windows[cells.begin].y1});
+        pool_average(p, cells, w.output(l), w.input(l + 1));
+    }
 }
 
 // A lower layer into the next layer's input, with codes.
@@ -115,10 +128,9 @@ static void forward_layer(const Work& w, int l) {
             return pool_maximum(p, w.team.share(p.cells), w.output(l), next, codes);
         case Pool::average:
             convolve(w, l, p.early, w.output(l));
-            activate_outputs(w, l);
             w.team.meet();
             if (gates) code_positions(p, w.team.share(p.cells), w.output(l), p.out_offset, codes);
-            return pool_average(p, w.team.share(p.pooled), w.output(l), next);
+            return average_outputs(w, l);
     }
 }
 

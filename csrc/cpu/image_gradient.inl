@@ -191,23 +191,37 @@ static void join_halves(const Work& w, float* gradient) {
     }
 }
 
-// Where nothing routes, most values are not zero: their gradients, gated, to a grid with a border
-// of zeros, (grid_h, grid_w, maps_padded).
+// Where nothing routes, most values are not zero: what some rows of an average's windows, or of
+// positions, get from above, through the activation function, to a grid with a border of zeros,
+// (grid_h, grid_w, maps_padded).
 static void fill_grid(const Work& w, Range rows) {
     const LayerPlan& p = w.layer(0);
-    const Source s = source_of(w, 0);
-    const Vec slope = splat(p.slope);
-    const std::int64_t maps = p.maps_padded;
-    for (int y = rows.begin; y < rows.end; ++y) {
-        float* to =
-            w.memory + w.plan.grid + ((y + p.kernel_h - 1) * std::int64_t(p.grid_w) + p.kernel_w - 1) * maps;
-        for (int x = 0; x < p.out_width; ++x) {
-            const std::int64_t at = s.at[y * p.out_width + x];
-            for (std::int64_t c = 0; c < maps; c += kLanes, to += kLanes)
-                store(to,
-                      load(s.gradient + at + c) * derivative(p.activation, slope, load(s.values + at + c)));
+    const float *values = p.pool == Pool::average ? w.output(0) : w.input(1), *from = w.gradient(1);
+    const std::int64_t maps = p.maps_padded, line = p.grid_w * maps;
+    float* grid = w.memory + w.plan.grid + (p.kernel_h - 1) * line + (p.kernel_w - 1) * maps;
+    const Vec slope = splat(p.slope), share = splat(p.pool_share);
+    for (int q = rows.begin * p.pooled_width; q < rows.end * p.pooled_width; ++q) {
+        const Window window = p.windows[q];
+        for (std::int64_t c = 0; c < maps; c += kLanes) {
+            const Vec up = load(from + p.next_offset[q] + c) * share;
+            for (int y = window.y0; y < window.y1; ++y)
+                for (int x = window.x0; x < window.x1; ++x) {
+                    const Vec value = load(values + p.out_offset[y * p.out_width + x] + c);
+                    float* to = grid + y * line + x * maps + c;
+                    const Vec old = p.apart ? Vec{} : load(to);
+                    store(to, old + up * derivative(p.activation, slope, value));
+                }
         }
     }
+}
+
+// One thread alone where windows overlap.
+static void fill_whole_grid(const Work& w) {
+    const LayerPlan& p = w.layer(0);
+    if (p.apart) return fill_grid(w, w.team.share(p.pooled_height));
+    if (w.team.rank != 0) return;
+    clear(w.memory + w.plan.grid, std::int64_t(p.grid_h) * p.grid_w * p.maps_padded);
+    fill_grid(w, {0, p.pooled_height});
 }
 
 // The image's gradient as a correlation of the grid with the turned kernels.
@@ -226,7 +240,7 @@ static void correlate_grid(const Work& w, Range rows, float* gradient) {
 // From the gradient of the first layer's outputs to the image's.
 static void backward_to_image(const Work& w, float* gradient) {
     if (w.layer(0).dense_image) {
-        fill_grid(w, w.team.share(w.layer(0).out_height));
+        fill_whole_grid(w);
         if (w.team.rank == 0) clear(gradient, w.plan.pitch);
         w.team.meet();
         correlate_grid(w, w.team.share(w.layer(0).in_height), gradient);

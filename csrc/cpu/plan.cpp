@@ -119,6 +119,7 @@ private:
         p.early = takes_a_pass(s.activation) ? Activation::none : s.activation;
         p.pool = s.pool, p.places = s.pool == Pool::max ? s.pool_h * s.pool_w : 1, p.pool_w = s.pool_w;
         p.pool_share = 1.0f / float(s.pool_h * s.pool_w);
+        p.apart = s.pool_stride_h == s.pool_h && s.pool_stride_w == s.pool_w;
         const bool pooled = s.pool != Pool::average;
         p.cell_rows = pooled ? p.pooled_height : p.out_height;
         p.cell_columns = pooled ? p.pooled_width : p.out_width;

@@ -61,7 +61,8 @@ struct LayerPlan {
     Pool pool;
     bool quads;                               // a 2x2 maximum that tiles the convolution
     int places, pool_w;                       // of a maximum's window (1 without)
-    float pool_share;                         // of each value in an average
+    float pool_share;                         // of each value in an average (1 without)
+    bool apart;                               // pooling windows lie side by side
     int pooled_height, pooled_width, pooled;  // cropped; equal to out_* without a pool
     int cells, cell_rows, cell_columns;       // see above
     std::uint64_t maps_reciprocal;            // i * this >> 32 is i / maps_padded, for i < 2^24
