@@ -204,13 +204,12 @@ static void fill_grid(const Work& w, Range rows) {
         const Window window = p.windows[q];
         for (std::int64_t c = 0; c < maps; c += kLanes) {
             const Vec up = load(from + p.next_offset[q] + c) * share;
-            for (int y = window.y0; y < window.y1; ++y)
-                for (int x = window.x0; x < window.x1; ++x) {
-                    const Vec value = load(values + p.out_offset[y * p.out_width + x] + c);
-                    float* to = grid + y * line + x * maps + c;
-                    const Vec old = p.apart ? Vec{} : load(to);
-                    store(to, old + up * derivative(p.activation, slope, value));
-                }
+            each_place(window, [&](int y, int x) PYOIP_INLINED {
+                const Vec value = load(values + p.out_offset[y * p.out_width + x] + c);
+                float* to = grid + y * line + x * maps + c;
+                const Vec old = p.apart ? Vec{} : load(to);
+                store(to, old + up * derivative(p.activation, slope, value));
+            });
         }
     }
 }

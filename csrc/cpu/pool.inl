@@ -46,6 +46,17 @@ static void pool_maximum(const LayerPlan& p, Range cells, const float* maps, flo
     }
 }
 
+// f(y, x) for all places of a window, those of 2x2 without a loop.
+template <class F>
+PYOIP_INLINE void each_place(const Window& w, const F& f) {
+    if (w.y1 - w.y0 == 2 && w.x1 - w.x0 == 2) {
+        f(w.y0, w.x0), f(w.y0, w.x0 + 1);
+        return f(w.y0 + 1, w.x0), f(w.y0 + 1, w.x0 + 1);
+    }
+    for (int y = w.y0; y < w.y1; ++y)
+        for (int x = w.x0; x < w.x1; ++x) f(y, x);
+}
+
 // maps (positions, maps_padded), activated.
 static void pool_average(const LayerPlan& p, Range pooled, const float* maps, float* next) {
     const Vec share = splat(p.pool_share);
@@ -54,9 +65,9 @@ static void pool_average(const LayerPlan& p, Range pooled, const float* maps, fl
         float* out = next + p.next_offset[q];
         for (int c = 0; c < p.maps_padded; c += kLanes) {
             Vec total = {};
-            for (int y = w.y0; y < w.y1; ++y)
-                for (int x = w.x0; x < w.x1; ++x)
-                    total += load(maps + (std::int64_t(y) * p.out_width + x) * p.maps_padded + c);
+            each_place(w, [&](int y, int x) PYOIP_INLINED {
+                total += load(maps + (std::int64_t(y) * p.out_width + x) * p.maps_padded + c);
+            });
             store(out + c, total * share);
         }
     }
