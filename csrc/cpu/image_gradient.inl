@@ -103,6 +103,11 @@ static void gather_patches(const Work& w, const Source& s, Range rows) {
 // patch (patch_floats) += value times a map's kernel at one place less that at another.
 PYOIP_INLINE void move_value(const LayerPlan& p, int map, int was, int is, Vec value, float* patch) {
     const std::int64_t maps = p.maps_padded, all = (p.places + 1) * maps;
+    if (p.patch_floats == kLanes) {  // the most frequent, without loops
+        const float* less = p.patches + (was * maps + map) * kLanes;
+        const float* more = p.patches + (is * maps + map) * kLanes;
+        return store(patch, load(patch) + value * (load(more) - load(less)));
+    }
     for (std::int64_t first = 0; first < p.patch_floats; first += kPatchVectors * kLanes) {
         const std::int64_t rest = p.patch_floats - first;
         const std::int64_t size = rest < kPatchVectors * kLanes ? rest : kPatchVectors * kLanes;
