@@ -118,6 +118,8 @@ static void forward_layer(const Work& w, int l) {
     const bool gates = slope_of(p.activation) == Slope::gate && !(l == 0 && p.dense_image);
     switch (p.pool) {
         case Pool::none:
+            if (gates && p.method == Method::direct)
+                return convolve_direct(p, w.team.share(p.positions), w.input(l), p.early, next, codes);
             convolve(w, l, p.early, next);
             w.team.meet();
             if (gates) code_positions(p, w.team.share(p.cells), next, p.out_offset, codes);
