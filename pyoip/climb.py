@@ -79,6 +79,8 @@ def _climb_block(batch: _Batch, starts: int, kicks: int, meter: _Meter) -> Outco
     if ascents.interrupted:
         return None
     outcome: Outcome | None = batch.outcome(ascents)
+    if outcome is not None and not np.isfinite(outcome.best.images).all():
+        return outcome  # of a map beyond float32 there is no image to be kicked; it will be told
     for number in range(1, kicks + 1):
         if outcome is not None:
             outcome = _kicked(batch.job, outcome, number, meter.stage(_KICK, counted=True))

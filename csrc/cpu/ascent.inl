@@ -161,7 +161,7 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
     const Question ask{task.map, s.objective, s.article ? Silent::report : Silent::wake};
     const int window = s.smooth > s.patience ? s.smooth : s.patience;
     Past past{};
-    Best best{-__builtin_inff(), 0.0f, 0.0f};
+    Best best{-__builtin_inff(), __builtin_nanf(""), __builtin_nanf("")};  // of no image, beyond float32
     Pace pace{task.step_size, 0.0f, 0, 0};
     Stop why = Stop::steps;
     int t = 0, snapshot = 0;

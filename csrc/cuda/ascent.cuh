@@ -106,7 +106,7 @@ __device__ inline void advance(Block& b, const AscentSettings& s, float size, fl
 // The best image so far and what it is worth. While a map sleeps its highest preactivation, at most
 // 0, is what counts, so that waking is always a gain.
 struct Best {
-    float merit = -INFINITY, activation = 0.0f, preactivation = 0.0f;
+    float merit = -INFINITY, activation = NAN, preactivation = NAN;  // of no image, beyond float32
 };
 
 // When to halve the step and when to stop, judged every `patience` steps.
