@@ -5,7 +5,6 @@ struct Value {
     float peak;                       // the highest preactivation
     bool asleep;                      // a ReLU that is off everywhere
     bool flat;                        // the gradient is exactly zero
-    float square;                     // of the gradient, summed over the pixels
 };
 
 // What to do with a map that a ReLU silences everywhere.

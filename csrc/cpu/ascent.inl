@@ -4,95 +4,65 @@
 // Halvings of the step in a row without a gain above the tolerance that end an ascent.
 constexpr int kQuietWindows = 3;
 
-PYOIP_INLINE void end_in(const Plan& plan, float value, float* x) {
-    for (std::int64_t i = plan.pixels; i < plan.pitch; ++i) x[i] = value;
+PYOIP_INLINE void end_in_zeros(const Plan& plan, float* x) {
+    for (std::int64_t i = plan.pixels; i < plan.pitch; ++i) x[i] = 0.0f;
 }
 
-// Pixels at i and on, and zeros behind the last.
-PYOIP_INLINE Vec within(const Plan& plan, std::int64_t i, Vec v) {
-    const auto left = int(plan.pixels - i);
-    return left >= kLanes ? v : select(lane_numbers() < splat_int(left), v, Vec{});
-}
-
-// m: the moments of x. A standardised image is left as it is, with what makes it one.
-static Image constrain(const Plan& plan, const AscentSettings& s, Sums m, float* x) {
+// m: the moments of x.
+static void constrain(const Plan& plan, const AscentSettings& s, Sums m, float* x) {
     if (s.constraint == Constraint::clip) {
         for (std::int64_t i = 0; i < plan.pitch; i += kLanes)
             store(x + i, smaller(larger(load(x + i), splat(s.low)), splat(s.high)));
-        end_in(plan, 0.0f, x);
-        return {x};
+        return end_in_zeros(plan, x);
     }
     const auto count = double(plan.pixels);
     const double mean = m.first / count, variance = m.second / count - mean * mean;
-    end_in(plan, float(mean), x);
-    return {x, float(mean), variance > 0.0 ? 1.0f / __builtin_sqrtf(float(variance)) : 0.0f};
-}
-
-static void write_image(const Plan& plan, const Image& image, float* to) {
-    const auto at = pixels_of(image);
-    std::int64_t i = 0;
-    for (; i + kLanes <= plan.pixels; i += kLanes) store(to + i, at(i));
-    float rest[kLanes];
-    if (i == plan.pixels) return;
-    store(rest, at(i));
-    __builtin_memcpy(to + i, rest, std::size_t(plan.pixels - i) * sizeof(float));
+    const Vec shift = splat(float(mean));
+    const Vec scale = splat(variance > 0.0 ? 1.0f / __builtin_sqrtf(float(variance)) : 0.0f);
+    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, (load(x + i) - shift) * scale);
+    end_in_zeros(plan, x);
 }
 
 // A start image's mean may be far from zero; later means are not, and the moments tell all.
 static void centre(const Plan& plan, const AscentSettings& s, float* x) {
     if (s.constraint == Constraint::clip) return;
     const Vec mean = splat(float(moments(plan, x).first / double(plan.pixels)));
-    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, within(plan, i, load(x + i) - mean));
+    for (std::int64_t i = 0; i < plan.pitch; i += kLanes) store(x + i, load(x + i) - mean);
+    end_in_zeros(plan, x);
 }
 
-// Takes off the components that the constraint would take back. Returns the sum of what is left's
-// squares.
-static float make_tangent(const Plan& plan, const AscentSettings& s, const Image& x, float* g) {
-    const auto at = pixels_of(x);
-    const auto leave = [&](std::int64_t i, Vec up, Vec& squares) PYOIP_INLINED {
-        const Vec left = within(plan, i, up);
-        store(g + i, left);
-        squares += left * left;
-    };
+// Takes off the components that the constraint would take back.
+static void make_tangent(const Plan& plan, const AscentSettings& s, const float* x, float* g) {
     if (s.constraint == Constraint::clip) {
-        const auto clipped = [&](std::int64_t i, Vec& squares, Vec&) PYOIP_INLINED {
-            const Vec up = load(g + i), pixels = at(i);
-            const IVec above = (pixels >= splat(s.high)) & (up > Vec{});
-            const IVec below = (pixels <= splat(s.low)) & (up < Vec{});
-            leave(i, select(above | below, Vec{}, up), squares);
-        };
-        return sum_pixels(plan, clipped).first;
+        for (std::int64_t i = 0; i < plan.pitch; i += kLanes) {
+            const Vec at = load(x + i), up = load(g + i);
+            const IVec out = ((at >= splat(s.high)) & (up > Vec{})) | ((at <= splat(s.low)) & (up < Vec{}));
+            store(g + i, select(out, Vec{}, up));
+        }
+        return end_in_zeros(plan, g);
     }
     const Sums parts = sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& product) {
         const Vec up = load(g + i);
-        sum += up, product += up * at(i);
+        sum += up, product += up * load(x + i);
     });
     const auto count = float(plan.pixels);
     const Vec mean = splat(parts.first / count), along = splat(parts.second / count);
-    const auto tangent = [&](std::int64_t i, Vec& squares, Vec&)
-                             PYOIP_INLINED { leave(i, load(g + i) - (mean + along * at(i)), squares); };
-    return sum_pixels(plan, tangent).first;
+    for (std::int64_t i = 0; i < plan.pitch; i += kLanes)
+        store(g + i, load(g + i) - (mean + along * load(x + i)));
+    end_in_zeros(plan, g);
 }
 
 // v <- momentum v + g / (rms(g) + 1e-7);  next <- x + size v. Returns the moments of next.
-// square: of g, summed over the pixels.
-static Sums advance(const Plan& plan, float momentum, float size, float square, const float* g, float* v,
-                    const Image& x, float* next) {
-    const auto at = pixels_of(x);
-    const float rms = __builtin_sqrtf(square / float(plan.pixels));
+static Sums advance(const Plan& plan, float momentum, float size, const float* g, float* v, const float* x,
+                    float* next) {
+    const float rms = __builtin_sqrtf(moments(plan, g).second / float(plan.pixels));
     const Vec keep = splat(momentum), scale = splat(1.0f / (rms + 1e-7f)), step = splat(size);
-    const auto go = [&](std::int64_t i, Vec velocity, Vec& sum, Vec& squares) PYOIP_INLINED {
-        const Vec there = at(i) + step * velocity;
-        store(next + i, there);
-        sum += there, squares += there * there;
-    };
-    if (momentum == 0.0f)
-        return sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& squares)
-                                    PYOIP_INLINED { go(i, scale * load(g + i), sum, squares); });
-    return sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& squares) PYOIP_INLINED {
+    return sum_pixels(plan, [&](std::int64_t i, Vec& sum, Vec& squares) {
         const Vec velocity = keep * load(v + i) + scale * load(g + i);
         store(v + i, velocity);
-        go(i, velocity, sum, squares);
+        const Vec at = load(x + i) + step * velocity;
+        store(next + i, at);
+        sum += at, squares += at * at;
     });
 }
 
@@ -148,14 +118,15 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
                    const bool* stop, TeamState* state) {
     TeamState alone{};
     Work w{plan, memory, state ? Team{0, 2, state} : Team{0, 1, &alone}};
+    const std::size_t bytes = std::size_t(plan.pixels) * sizeof(float);
     // The best image is kept by writing the next one elsewhere, not by copying it.
-    float *const one = memory + plan.images, *const two = one + plan.pitch;
-    Image best_image{nullptr};
+    float *const one = memory + plan.images, *const two = one + plan.pitch, *x = one;
+    const float* best_image = nullptr;
     float *v = memory + plan.velocity, *g = memory + plan.step;
     clear(one, 2 * plan.pitch), clear(v, plan.pitch), clear(g, plan.pitch);
-    __builtin_memcpy(one, task.start, std::size_t(plan.pixels) * sizeof(float));
-    centre(plan, s, one);
-    Image x = constrain(plan, s, moments(plan, one), one);
+    __builtin_memcpy(x, task.start, bytes);
+    centre(plan, s, x);
+    constrain(plan, s, moments(plan, x), x);
 
     const bool preactivation = s.objective == Objective::preactivation;
     const Question ask{task.map, s.objective, s.article ? Silent::report : Silent::wake};
@@ -177,7 +148,7 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
             best_image = x;
         }
         if (snapshot < s.snapshot_count && s.snapshots[snapshot] == t)
-            write_image(plan, x, task.snapshots + plan.pixels * snapshot++);
+            __builtin_memcpy(task.snapshots + plan.pixels * snapshot++, x, bytes);
         if (t == 0) pace.mark = best.merit;
         if (value.flat)
             why = Stop::zero_gradient;
@@ -192,22 +163,21 @@ static void ascend(const Plan& plan, float* memory, const AscentSettings& s, con
             w.team = Team{0, 1, &alone};
         }
 
-        const float square = s.article ? value.square : make_tangent(plan, s, x, g);
-        const bool is_best = x.raw == best_image.raw;
-        float* next = is_best == (x.raw == one) ? two : one;
-        Sums m = advance(plan, s.article ? 0.0f : s.momentum, pace.size, square, g, v, x, next);
+        if (!s.article) make_tangent(plan, s, x, g);
+        float* next = x != best_image ? x : x == one ? two : one;
+        Sums m = advance(plan, s.article ? 0.0f : s.momentum, pace.size, g, v, x, next);
+        x = next;
         if (s.smooth > 0 && (t + 1) % s.smooth == 0) {
-            blur_image(plan, next, memory + plan.blur);
-            m = moments(plan, next);
+            blur_image(plan, x, memory + plan.blur);
+            m = moments(plan, x);
         }
-        x = constrain(plan, s, m, next);
+        constrain(plan, s, m, x);
     }
     if (state != nullptr) dismiss(state);
-    if (best_image.raw != nullptr) write_image(plan, best_image, task.image);
+    if (best_image != nullptr) __builtin_memcpy(task.image, best_image, bytes);
     *task.activation = best.activation, *task.preactivation = best.preactivation;
     *task.steps = t, *task.stop = why;
     for (int i = t + 1; i <= s.steps; ++i) task.history[i] = __builtin_nanf("");
     for (; snapshot < s.snapshot_count; ++snapshot)
-        __builtin_memcpy(task.snapshots + plan.pixels * snapshot, task.image,
-                         std::size_t(plan.pixels) * sizeof(float));
+        __builtin_memcpy(task.snapshots + plan.pixels * snapshot, task.image, bytes);
 }

@@ -159,42 +159,17 @@ PYOIP_INLINE Word word_at(const std::uint8_t* codes, std::int64_t word) {
     return value;
 }
 
-// Lists the words from `at` to at + kWords - 1 that differ, without a branch: which they are cannot be
-// predicted. Returns how many.
-#if defined(__AVX512F__)
-constexpr int kWords = 16;
-
-PYOIP_INLINE int list_changes(const std::uint8_t* now, const std::uint8_t* before, int at, std::int32_t* to) {
-    now += at * sizeof(Word), before += at * sizeof(Word);
-    const unsigned low = _mm512_cmpneq_epu64_mask(_mm512_loadu_si512(now), _mm512_loadu_si512(before));
-    const unsigned high =
-        _mm512_cmpneq_epu64_mask(_mm512_loadu_si512(now + 64), _mm512_loadu_si512(before + 64));
-    const auto numbers = reinterpret_cast<__m512i>(lane_numbers() + splat_int(at));
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(__mmask16(low | high << 8), numbers));
-    return __builtin_popcount(low | high << 8);
-}
-#else
-constexpr int kWords = 1;
-
-PYOIP_INLINE int list_changes(const std::uint8_t* now, const std::uint8_t* before, int at, std::int32_t* to) {
-    *to = at;
-    return word_at(now, at) != word_at(before, at);
-}
-#endif
-
 // f(index, old code, new code) for each of `count` codes that differ, and makes the old ones new.
+// Words that differ are listed first, without a branch: which they are cannot be predicted.
 template <class F>
 PYOIP_INLINE void each_change(const std::uint8_t* now, std::uint8_t* before, std::int64_t count, const F& f) {
     constexpr int size = sizeof(Word), most = 512;
-    std::int32_t changed[most + kWords];
+    std::uint16_t changed[most + 1];
     for (std::int64_t first = 0; first < count / size; first += most) {
         const int words = smaller_of(most, int(count / size - first));
-        const std::int64_t start = first * size;
-        int changes = 0, i = 0;
-        for (; i + kWords <= words; i += kWords)
-            changes += list_changes(now + start, before + start, i, changed + changes);
-        for (; i < words; ++i) {
-            changed[changes] = i;
+        int changes = 0;
+        for (int i = 0; i < words; ++i) {
+            changed[changes] = std::uint16_t(i);
             changes += word_at(now, first + i) != word_at(before, first + i);
         }
         for (int k = 0; k < changes; ++k) {
@@ -358,7 +333,7 @@ static void backward_to_first(const Work& w, int map, const Past& past) {
         w.team.meet();
     }
     const LayerPlan& first = w.layer(0);
-    if (first.pool != Pool::average || first.dense_image) return;
-    if (w.team.rank == 0) spread_average(first, w.gradient(1), w.memory + w.plan.dense);
-    w.team.meet();
+    if (first.pool == Pool::average && w.team.rank == 0)
+        spread_average(first, w.gradient(1), w.memory + w.plan.dense);
+    if (first.pool == Pool::average) w.team.meet();
 }

@@ -29,31 +29,24 @@ PYOIP_INLINE void multiply_windows(const LayerPlan& p, const float* const (&wind
 
 template <int P, int V>
 static void convolve_tile(const LayerPlan& p, const float* in, const float* weights, const float* bias,
-                          const std::int32_t* from, const std::int32_t* to, Activation kind, float* out,
-                          std::uint8_t* codes) {
+                          const std::int32_t* from, const std::int32_t* to, Activation kind, float* out) {
     const float* window[P];
     for (int i = 0; i < P; ++i) window[i] = in + from[i];
     Vec acc[P][V];
     multiply_windows<P, V>(p, window, weights, bias, acc);
     const Vec slope = splat(p.slope);
     for (int i = 0; i < P; ++i)
-        for (int v = 0; v < V; ++v) {
-            store(out + to[i] + v * kLanes, activate(kind, slope, acc[i][v]));
-            if (codes != nullptr)
-                store_bytes(codes + std::int64_t(i) * p.maps_padded + v * kLanes,
-                            code_of(p, acc[i][v], IVec{}));
-        }
+        for (int v = 0; v < V; ++v) store(out + to[i] + v * kLanes, activate(kind, slope, acc[i][v]));
 }
 
 template <int V>
 static void convolve_block(const LayerPlan& p, Range share, const float* in, const float* weights,
-                           const float* bias, Activation kind, float* out, std::uint8_t* codes) {
+                           const float* bias, Activation kind, float* out) {
     constexpr int tile = tile_positions(kLanes);
     for (int i = share.begin; i < share.end; i += tile)
         with_count<tile>(smaller_of(tile, share.end - i), [&](auto count) {
-            convolve_tile<decltype(count)::value, V>(
-                p, in, weights, bias, p.in_offset + i, p.out_offset + i, kind, out,
-                codes != nullptr ? codes + std::int64_t(i) * p.maps_padded : nullptr);
+            convolve_tile<decltype(count)::value, V>(p, in, weights, bias, p.in_offset + i, p.out_offset + i,
+                                                     kind, out);
         });
 }
 
@@ -92,15 +85,13 @@ PYOIP_INLINE void each_block(const LayerPlan& p, const F& f) {
     if (map < p.maps_padded) f(Constant<1>{}, map);
 }
 
-// A share of the positions, all maps, activated by `kind`, to out + out_offset; where asked for,
-// with codes.
-static void convolve_direct(const LayerPlan& p, Range positions, const float* in, Activation kind, float* out,
-                            std::uint8_t* codes = nullptr) {
+// A share of the positions, all maps, activated by `kind`, to out + out_offset.
+static void convolve_direct(const LayerPlan& p, Range positions, const float* in, Activation kind,
+                            float* out) {
     const std::int64_t taps = std::int64_t(p.runs) * p.run_length;
     each_block(p, [&](auto vectors, int map) {
         convolve_block<decltype(vectors)::value>(p, positions, in, p.forward_weights + taps * map,
-                                                 p.bias + map, kind, out + map,
-                                                 codes != nullptr ? codes + map : nullptr);
+                                                 p.bias + map, kind, out + map);
     });
 }
 

@@ -10,9 +10,12 @@ static void correlate_target(const LayerPlan& p, Range rows, int map, const floa
     const Dots d{p.kernel_h, p.kernel_w, p.in_padded, std::int64_t(p.padded_w) * p.in_padded, p.maps * pitch};
     const float* weights = p.rows + map * pitch;
     for (int y = rows.begin; y < rows.end; ++y) {
-        const float* from = in + p.in_offset[y * p.out_width];
-        const auto row = p.stride_w == 1 ? dot_row<1> : dot_row<2>;
-        row(d, weights, p.bias[map], from, p.out_width, map_values + y * p.out_width);
+        const std::int32_t* at = p.in_offset + y * p.out_width;
+        float* out = map_values + y * p.out_width;
+        if (p.stride_w == 1)
+            dot_row(d, weights, p.bias[map], in + at[0], p.out_width, out);
+        else
+            for (int x = 0; x < p.out_width; ++x) dot_row(d, weights, p.bias[map], in + at[x], 1, out + x);
     }
 }
 
@@ -38,7 +41,7 @@ static Value weigh_positions(const LayerPlan& p, const Question& ask, float* val
     }
     const Vec both[2] = {after, before};
     const Vec means = sums<2>(both) * share;
-    Value value{means[0], means[1], 0.0f, false, !any(slopes), 0.0f};
+    Value value{means[0], means[1], 0.0f, false, !any(slopes)};
     const std::int32_t top = first_of_highest(highest, where, &value.peak);
     value.asleep = slope_of(p.activation) == Slope::gate && !(means[0] > 0.0f);
     if (value.asleep && ask.silent == Silent::wake && !linear) {
@@ -61,7 +64,8 @@ static Question* shared_question(const Work& w) {
 
 // Whether the gradient must be made again, of all that is routed: where it has shrunk, rounding
 // errors that it carried along may be most of it, or all.
-static bool too_faint(float square, Past& past) {
+static bool too_faint(const Plan& plan, const float* gradient, Past& past) {
+    const float square = moments(plan, gradient).second;
     const bool again = past.age != 0 && !(square > kFaint * past.square);
     if (again) past.age = 0;
     if (past.age == 0) past.square = square;
@@ -85,10 +89,7 @@ static Value evaluate_together(const Work& w, const Question& ask, Past& past, f
     do {
         backward_to_first(w, ask.map, past);
         backward_to_image(w, gradient);
-        if (w.team.rank == 0) {
-            value.square = moments(w.plan, gradient).second;
-            w.team.state->again = too_faint(value.square, past);
-        }
+        if (w.team.rank == 0) w.team.state->again = too_faint(w.plan, gradient, past);
         w.team.meet();
     } while (w.team.state->again);
     return value;
@@ -96,7 +97,7 @@ static Value evaluate_together(const Work& w, const Question& ask, Past& past, f
 
 // gradient (pitch) of the objective, or of the highest preactivation of a map that is asleep
 // and to be woken: planes (C, H, W) that end in zeros.
-static Value evaluate(const Work& w, const Image& image, const Question& ask, Past& past, float* gradient) {
+static Value evaluate(const Work& w, const float* image, const Question& ask, Past& past, float* gradient) {
     Value value;
     if (w.plan.layer_count == 1) {
         value = evaluate_planes(w.plan, w.memory, image, ask, gradient);
@@ -130,7 +131,7 @@ static void gradient(const Plan& plan, float* memory, const float* image, int ma
     Past past{};
     float* g = memory + plan.step;
     const Work w{plan, memory, Team{0, 1, &state}};
-    const Value v = evaluate(w, {own}, {map, objective, Silent::report}, past, g);
+    const Value v = evaluate(w, own, {map, objective, Silent::report}, past, g);
     value[0] = v.activation, value[1] = v.preactivation;
     __builtin_memcpy(out, g, std::size_t(plan.pixels) * sizeof(float));
 }

@@ -47,47 +47,38 @@ struct Strides {
     int h, w;
 };
 
-// The same for square kernels at stride 1, a kernel column at a time: its input rows are in
-// registers, too, so that each load serves K rows and no multiply-add waits for the one before.
+// The same for square kernels at stride 1: each load serves K rows.
 template <int K, int R>
 PYOIP_INLINE void correlate_block_square(const Planes& from, const Kernel& kernel, const float* corner,
                                          Vec (&acc)[R]) {
-    const float* weights = kernel.weights;
-    for (int c = 0; c < from.channels; ++c, corner += from.plane, weights += K * K)
-        for (int x = 0; x < K; ++x) {
-            Vec in[R + K - 1];
-            const float* line = corner + x;
-            unrolled<R + K - 1>([&](auto row) PYOIP_INLINED {
-                in[decltype(row)::value] = in_register(load(line));
-                line = in_register(line + from.pitch);
-            });
-            unrolled<K>([&](auto row) PYOIP_INLINED {
-                constexpr int y = decltype(row)::value;
-                const Vec weight = splat(weights[K * y + x]);
-                unrolled<R>([&](auto r) PYOIP_INLINED {
-                    acc[decltype(r)::value] += weight * in[decltype(r)::value + y];
-                });
-            });
-        }
+    for (int c = 0; c < from.channels; ++c, corner += from.plane) {
+        Vec w[K * K];  // in registers, where there are enough
+        for (int i = 0; i < K * K; ++i) w[i] = splat(kernel.weights[c * K * K + i]);
+        const float* line = corner;
+        unrolled<R + K - 1>([&](auto row) PYOIP_INLINED {
+            constexpr int in = decltype(row)::value;
+            for (int x = 0; x < K; ++x) {
+                const Vec at = in_register(load(line + x));
+                for (int y = 0; y < K; ++y)
+                    if (in >= y && in - y < R) acc[in - y] += w[K * y + x] * at;
+            }
+            line += from.pitch;
+        });
+    }
 }
 
 // What is computed of a block: a square kernel at stride 1, or any kernel at stride 1 or 2.
 enum class Shape { square3, square5, stride1, stride2 };
 
-// Rows in registers at a time. For square kernels of K rows: beside K - 1 more of the input and a weight.
-constexpr int block_rows(Shape kind) {
-    constexpr int registers = kLanes == 16 ? 32 : 16;
-    return kind == Shape::square3   ? (registers - 3) / 2
-           : kind == Shape::square5 ? (registers - 5) / 2
-           : kLanes == 16           ? 8
-                                    : 6;
-}
+// Rows in registers at a time: what a kernel leaves of 32 or 16.
+constexpr int block_rows() { return kLanes == 16 ? 8 : 6; }
 
 template <Shape kind, class Put>
 static __attribute__((noinline)) void correlate_shape(const Planes& from, const Kernel& kernel,
-                                                      Strides stride, int rows, int columns, const Put& put) {
+                                                      Strides stride, int rows, int columns, float bias,
+                                                      const Put& put) {
     const std::int64_t step = stride.h * from.pitch;
-    constexpr int most = block_rows(kind);
+    constexpr int most = block_rows();
     const int blocks = (rows + most - 1) / most;
     for (int block = 0; block < blocks; ++block) {  // of equal size, or one less
         const Range share = part(rows, block, blocks);
@@ -95,7 +86,8 @@ static __attribute__((noinline)) void correlate_shape(const Planes& from, const 
             constexpr int R = decltype(count)::value;
             for (int x = (columns - 1) / kLanes * kLanes; x >= 0; x -= kLanes) {
                 const float* corner = from.first + share.begin * step + std::int64_t(x) * stride.w;
-                Vec acc[R] = {};
+                Vec acc[R];
+                for (int r = 0; r < R; ++r) acc[r] = splat(bias);
                 if constexpr (kind == Shape::square3)
                     correlate_block_square<3, R>(from, kernel, corner, acc);
                 else if constexpr (kind == Shape::square5)
@@ -113,34 +105,21 @@ static __attribute__((noinline)) void correlate_shape(const Planes& from, const 
 // overwritten by the next row. Each shape is a function of its own, with all registers for itself.
 template <class Put>
 PYOIP_INLINE void correlate_rows(const Planes& from, const Kernel& kernel, Strides stride, int rows,
-                                 int columns, const Put& put) {
+                                 int columns, float bias, const Put& put) {
     const bool square = kernel.height == kernel.width && stride.h == 1 && stride.w == 1;
     if (square && kernel.width == 3)
-        correlate_shape<Shape::square3>(from, kernel, stride, rows, columns, put);
+        correlate_shape<Shape::square3>(from, kernel, stride, rows, columns, bias, put);
     else if (square && kernel.width == 5)
-        correlate_shape<Shape::square5>(from, kernel, stride, rows, columns, put);
+        correlate_shape<Shape::square5>(from, kernel, stride, rows, columns, bias, put);
     else if (stride.w == 1)
-        correlate_shape<Shape::stride1>(from, kernel, stride, rows, columns, put);
+        correlate_shape<Shape::stride1>(from, kernel, stride, rows, columns, bias, put);
     else
-        correlate_shape<Shape::stride2>(from, kernel, stride, rows, columns, put);
+        correlate_shape<Shape::stride2>(from, kernel, stride, rows, columns, bias, put);
 }
 
-// Preactivations from a correlation: scale * sum + offset.
-struct Line {
-    Vec scale, offset;
-
-    Vec operator()(Vec sum) const { return scale * sum + offset; }
-};
-
-// As the image is kept, where nothing pads it; `line` says what that makes of a correlation.
-static Planes image_planes(const Plan& plan, const Image& image, int map, float* memory, Line* line) {
+static Planes image_planes(const Plan& plan, const float* image, float* memory) {
     const LayerPlan& p = plan.layers[0];
-    const float bias = p.bias[map];
-    if (p.unpadded) {
-        *line = {splat(image.scale), splat(bias - image.scale * image.shift * p.weight_sums[map])};
-        return {image.raw, std::int64_t(plan.height) * plan.width, plan.width, plan.channels};
-    }
-    *line = {splat(1.0f), splat(bias)};
+    if (p.unpadded) return {image, std::int64_t(plan.height) * plan.width, plan.width, plan.channels};
     load_image(plan, image, memory);
     return {memory + p.input, std::int64_t(p.padded_h) * p.padded_w, p.padded_w, plan.channels};
 }
@@ -165,7 +144,7 @@ PYOIP_INLINE void spread(const LayerPlan& p, float* row, int x, Vec d) {
 // The map's means, and its derivatives to the plane. Leaves out the peak. Known: the activation
 // is a ReLU and its value is asked for, as nearly always.
 template <bool Known>
-static Value weigh_map(const LayerPlan& p, const Planes& image, const Kernel& kernel, const Line& line,
+static Value weigh_map(const LayerPlan& p, const Planes& image, const Kernel& kernel, float bias,
                        Objective objective, float* plane) {
     const float share = float(1.0 / p.positions);
     const bool linear = objective == Objective::preactivation;
@@ -180,7 +159,7 @@ static Value weigh_map(const LayerPlan& p, const Planes& image, const Kernel& ke
         float* row = spread_row(p, plane, y);
         const std::int64_t step = std::int64_t(p.stride_h) * p.spread_w;
         unrolled<sizeof block / sizeof(Vec)>([&](auto r) PYOIP_INLINED {
-            const Vec z = line(block[decltype(r)::value]);
+            const Vec z = block[decltype(r)::value];
             const Vec a = Known ? larger(z, Vec{}) : activate(p.activation, slope, z);
             Vec d = part;
             if (Known)
@@ -194,29 +173,28 @@ static Value weigh_map(const LayerPlan& p, const Planes& image, const Kernel& ke
         });
         before += z_sum * part, after += a_sum * part, slopes += d_sum;
     };
-    correlate_rows(image, kernel, {p.stride_h, p.stride_w}, p.out_height, p.out_width, weigh);
+    correlate_rows(image, kernel, {p.stride_h, p.stride_w}, p.out_height, p.out_width, bias, weigh);
     const Vec three[4] = {after, before, slopes, Vec{}};
     const Vec all = sums<4>(three);
     const bool asleep = slope_of(p.activation) == Slope::gate && !(all[0] > 0.0f);
-    return {all[0], all[1], 0.0f, asleep, Known ? asleep : !(all[2] > 0.0f), 0.0f};
+    return {all[0], all[1], 0.0f, asleep, Known ? asleep : !(all[2] > 0.0f)};
 }
 
 // Of a map that is asleep: the highest preactivation to the value, and its derivatives to the plane.
-static void follow_peak(const LayerPlan& p, const Planes& image, const Kernel& kernel, const Line& line,
+static void follow_peak(const LayerPlan& p, const Planes& image, const Kernel& kernel, float bias,
                         float* plane, Value* value) {
     const IVec lane = lane_numbers();
     Vec highest = splat(-__builtin_inff());
     IVec where = {};
     const auto compare = [&](int y, int x, const auto& block) PYOIP_INLINED {
-        for (const Vec sum : block) {
-            const Vec z = line(sum);
+        for (const Vec z : block) {
             const IVec at = lane + splat_int(y++ * p.map_width + x);
             const IVec first = (z > highest) | ((z == highest) & (at < where));
             const IVec more = (lane < splat_int(p.out_width - x)) & first;
             highest = select(more, z, highest), where = select(more, at, where);
         }
     };
-    correlate_rows(image, kernel, {p.stride_h, p.stride_w}, p.out_height, p.out_width, compare);
+    correlate_rows(image, kernel, {p.stride_h, p.stride_w}, p.out_height, p.out_width, bias, compare);
     const std::int32_t top = first_of_highest(highest, where, &value->peak);
     const int y = top / p.map_width, x = top % p.map_width;
     spread(p, spread_row(p, plane, y), x / kLanes * kLanes,
@@ -224,32 +202,25 @@ static void follow_peak(const LayerPlan& p, const Planes& image, const Kernel& k
     value->flat = false;
 }
 
-// The image's gradient, planes that end in zeros. Returns the sum of its squares.
-static float correlate_back(const Plan& plan, const float* flipped, int map, const float* plane,
-                            float* gradient) {
+// The image's gradient, planes that end in zeros.
+static void correlate_back(const Plan& plan, const float* flipped, int map, const float* plane,
+                           float* gradient) {
     const LayerPlan& p = plan.layers[0];
     const float* first = plane + p.spread_lead - (p.kernel_w - 1) + p.pad_left;
     const Planes from{first + std::int64_t(p.pad_top) * p.spread_w, 0, p.spread_w, 1};
     const Kernel kernels = target_kernel(p, flipped, map);
     const std::int64_t size = std::int64_t(plan.height) * plan.width;
-    const int last = (p.in_width - 1) / kLanes * kLanes;
-    const Vec whole = splat(1.0f), rest = select(lane_numbers() < splat_int(p.in_width - last), whole, Vec{});
-    Vec squares = {};
     for (int c = 0; c < plan.channels; ++c) {
         float* to = gradient + c * size;
         const Kernel kernel{kernels.weights + std::int64_t(c) * p.kernel_h * p.kernel_w, p.kernel_h,
                             p.kernel_w};
-        correlate_rows(from, kernel, {1, 1}, p.in_height, p.in_width,
+        correlate_rows(from, kernel, {1, 1}, p.in_height, p.in_width, 0.0f,
                        [&](int y, int x, const auto& block) PYOIP_INLINED {
                            float* row = to + std::int64_t(y) * plan.width + x;
-                           Vec sum[2] = {};
                            unrolled<sizeof block / sizeof(Vec)>([&](auto r) PYOIP_INLINED {
-                               const Vec up = block[decltype(r)::value];
-                               store(row, up);
+                               store(row, block[decltype(r)::value]);
                                row += plan.width;
-                               sum[decltype(r)::value % 2] += up * up;
                            });
-                           squares += (sum[0] + sum[1]) * (x == last ? rest : whole);
                        });
         if (p.in_width < plan.width)  // what no window sees
             for (int y = 0; y < p.in_height; ++y)
@@ -257,25 +228,24 @@ static float correlate_back(const Plan& plan, const float* flipped, int map, con
         clear(to + std::int64_t(p.in_height) * plan.width, size - std::int64_t(p.in_height) * plan.width);
     }
     clear(gradient + plan.pixels, plan.pitch - plan.pixels);
-    return sum(squares);
 }
 
-static Value evaluate_planes(const Plan& plan, float* memory, const Image& image, const Question& ask,
+static Value evaluate_planes(const Plan& plan, float* memory, const float* image, const Question& ask,
                              float* gradient) {
     const LayerPlan& p = plan.layers[0];
-    Line line;
-    const Planes planes = image_planes(plan, image, ask.map, memory, &line);
+    const Planes planes = image_planes(plan, image, memory);
     const Kernel kernel = target_kernel(p, p.raw_weights, ask.map);
+    const float bias = p.bias[ask.map];
     float* plane = memory + plan.spread;
     const bool activation = ask.objective == Objective::activation;
     Value value = activation && p.activation == Activation::relu
-                      ? weigh_map<true>(p, planes, kernel, line, ask.objective, plane)
-                      : weigh_map<false>(p, planes, kernel, line, ask.objective, plane);
+                      ? weigh_map<true>(p, planes, kernel, bias, ask.objective, plane)
+                      : weigh_map<false>(p, planes, kernel, bias, ask.objective, plane);
     if (value.asleep && activation && ask.silent == Silent::wake)
-        follow_peak(p, planes, kernel, line, plane, &value);  // all derivatives are zeros
+        follow_peak(p, planes, kernel, bias, plane, &value);  // all derivatives are zeros
     if (value.flat)
         clear(gradient, plan.pitch);
     else
-        value.square = correlate_back(plan, p.flipped_weights, ask.map, plane, gradient);
+        correlate_back(plan, p.flipped_weights, ask.map, plane, gradient);
     return value;
 }

@@ -11,8 +11,8 @@
 // Without a maximum and at stride 1 a patch would be one kernel, with most of its vector unused:
 // there the image is correlated from a dense grid instead (dot.inl).
 
-// Sums in flight: enough to hide the latency of a multiply-add, and of a late load.
-constexpr int chains(int vectors) { return vectors >= 4 ? 1 : vectors >= 2 ? 2 : kLanes < 8 ? 4 : 8; }
+// Sums in flight: enough to hide the latency of a multiply-add.
+constexpr int chains(int vectors) { return vectors >= 4 ? 1 : vectors >= 2 ? 2 : 4; }
 
 // `kernels`: a chunk of the table, (places + 1, maps_padded, N * lanes).
 template <int N>
@@ -28,12 +28,11 @@ static void gather_chunk(int maps, const float* values, const std::uint8_t* code
             const Vec value = splat(values[m + k]);
             for (int i = 0; i < N; ++i) acc[k][i] += value * load(kernel + i * kLanes);
         });
-    unrolled<N>([&](auto vector) {
-        constexpr int i = decltype(vector)::value;
+    for (int i = 0; i < N; ++i) {
         Vec all = acc[0][i];
-        unrolled<C - 1>([&](auto chain) { all += acc[decltype(chain)::value + 1][i]; });
+        for (int k = 1; k < C; ++k) all += acc[k][i];
         store(patch + i * kLanes, all);
-    });
+    }
 }
 
 static void gather_patch(const LayerPlan& p, const float* values, const std::uint8_t* code, float* patch) {
@@ -59,9 +58,8 @@ static void add_strip(const LayerPlan& p, const float* strip, float* lines) {
     }
 }
 
-// strip [phase][patch row][line_floats] from the patches of a row of cells, in the order of
-// addresses: the zeros behind a patch's row lie where the next is to come, or nothing. A template,
-// so that the compiler knows the rows of the most frequent patches.
+// strip [phase][patch row][line_floats] from the patches of a row of cells. A template, so that
+// the compiler knows the row of the most frequent patch: 3x3 under a 2x2 maximum, one channel.
 template <int RowLength>
 static void lay_patches(const LayerPlan& p, const float* patches, float* strip) {
     const int length = RowLength > 0 ? RowLength : p.patch_row_length, rows = p.patch_rows;
@@ -69,25 +67,10 @@ static void lay_patches(const LayerPlan& p, const float* patches, float* strip) 
     const std::int64_t line = p.line_floats, size = rows * line, step = p.cell_step_floats;
     const std::int64_t pitch = p.patch_floats;
     for (int first = 0; first < phases; ++first)
-        for (int y = 0; y < rows; ++y)
-            for (int column = first; column < columns; column += phases) {
-                float* to = strip + first * size + y * line + column * step;
-                const float* from = patches + column * pitch + y * length;
-                if constexpr (RowLength > 0)
-                    __builtin_memcpy(to, from, RowLength * sizeof(float));
-                else
-                    copy_floats(to, from, length);
-            }
-}
-
-static void lay_rows(const LayerPlan& p, const float* patches, float* strip) {
-    switch (p.patch_row_length) {
-        case 3: return lay_patches<3>(p, patches, strip);    // 3x3
-        case 4: return lay_patches<4>(p, patches, strip);    // under a 2x2 maximum
-        case 6: return lay_patches<6>(p, patches, strip);    // 5x5
-        case 12: return lay_patches<12>(p, patches, strip);  // 3x3 over three channels
-        default: return lay_patches<0>(p, patches, strip);
-    }
+        for (int column = first; column < columns; column += phases)
+            for (int y = 0; y < rows; ++y)
+                copy_floats(strip + first * size + y * line + column * step,
+                            patches + column * pitch + y * length, length);
 }
 
 // The patches of some rows of cells, all afresh.
@@ -100,28 +83,8 @@ static void gather_patches(const Work& w, const Source& s, Range rows) {
                      patches + std::int64_t(q) * p.patch_floats);
 }
 
-// patch (patch_floats) += value times a map's kernel at one place less that at another.
-PYOIP_INLINE void move_value(const LayerPlan& p, int map, int was, int is, Vec value, float* patch) {
-    const std::int64_t maps = p.maps_padded, all = (p.places + 1) * maps;
-    if (p.patch_floats == kLanes) {  // the most frequent, without loops
-        const float* less = p.patches + (was * maps + map) * kLanes;
-        const float* more = p.patches + (is * maps + map) * kLanes;
-        return store(patch, load(patch) + value * (load(more) - load(less)));
-    }
-    for (std::int64_t first = 0; first < p.patch_floats; first += kPatchVectors * kLanes) {
-        const std::int64_t rest = p.patch_floats - first;
-        const std::int64_t size = rest < kPatchVectors * kLanes ? rest : kPatchVectors * kLanes;
-        const float* kernels = p.patches + first * all;
-        const float *less = kernels + (was * maps + map) * size, *more = kernels + (is * maps + map) * size;
-        for (std::int64_t k = 0; k < size; k += kLanes) {
-            float* at = patch + first + k;
-            store(at, load(at) + value * (load(more + k) - load(less + k)));
-        }
-    }
-}
-
 // Only the patches of cells whose gradient changed are gathered afresh. In the others, what
-// changed its place is moved.
+// changed its place is moved. For tables of one chunk.
 static void change_patches(const Work& w, const Source& s, Range rows) {
     const LayerPlan& p = w.layer(0);
     float* patches = w.memory + w.plan.patches;
@@ -139,7 +102,12 @@ static void change_patches(const Work& w, const Source& s, Range rows) {
     each_change(s.codes + codes, old + codes, (end - first) * maps, [&](std::int64_t i, int was, int is) {
         const std::int64_t q = first + std::int64_t(std::uint64_t(i) * p.maps_reciprocal >> 32);
         const std::int64_t m = codes + i - q * maps;
-        move_value(p, int(m), was, is, splat(s.gradient[s.at[q] + m]), patches + q * size);
+        const float *less = p.patches + (was * maps + m) * size, *more = p.patches + (is * maps + m) * size;
+        const Vec value = splat(s.gradient[s.at[q] + m]);
+        for (std::int64_t k = 0; k < size; k += kLanes) {
+            float* at = patches + q * size + k;
+            store(at, load(at) + value * (load(more + k) - load(less + k)));
+        }
     });
 }
 
@@ -150,7 +118,7 @@ static void image_half(const Work& w, int half) {
     float* lines = w.memory + w.plan.halves + half * w.plan.half_floats;
     float* strip = w.memory + w.plan.strips + half * w.plan.strip_floats;
     const Range rows = part(p.cell_rows, half, kHalves);
-    if (coded(p) && p.pool != Pool::average)
+    if (coded(p) && p.pool != Pool::average && p.patch_floats <= kPatchVectors * kLanes)
         change_patches(w, s, rows);
     else
         gather_patches(w, s, rows);
@@ -158,74 +126,55 @@ static void image_half(const Work& w, int half) {
     for (int row = rows.begin; row < rows.end; ++row) {
         const float* patches =
             w.memory + w.plan.patches + std::int64_t(row) * p.cell_columns * p.patch_floats;
-        lay_rows(p, patches, strip);
+        if (p.patch_row_length == 4)
+            lay_patches<4>(p, patches, strip);
+        else
+            lay_patches<0>(p, patches, strip);
         add_strip(p, strip, lines + std::int64_t(row) * p.cell_step_rows * p.line_floats);
     }
 }
 
-// Channel C of the sum of both halves without its border, in whole vectors: what is too much in a
-// row, the next row covers, or zeros where no window sees.
-template <int Channels, int C>
-static void join_plane(const Work& w, float* gradient) {
-    const LayerPlan& p = w.layer(0);
-    const float* lines = w.memory + w.plan.halves + p.lead;
-    const std::int64_t half = w.plan.half_floats, width = w.plan.width;
-    const auto values = [&](const float* from) PYOIP_INLINED {
-        if constexpr (Channels == 1)
-            return load(from);
-        else
-            return every_third<C>(from, std::make_index_sequence<kLanes>{});
-    };
-    float* to = gradient + C * w.plan.height * width;
-    for (int y = 0; y < p.in_height; ++y, lines += p.line_floats, to += width) {
-        for (int x = 0; x < p.in_width; x += kLanes)
-            store(to + x, values(lines + Channels * x) + values(lines + half + Channels * x));
-        if (p.in_width < width) clear(to + p.in_width, width - p.in_width);
-    }
-    clear(to, (w.plan.height - p.in_height) * width + kLanes);
-}
-
-// Planes (C, H, W) that end in zeros.
+// The sum of both halves without its border, as planes (C, H, W) that end in zeros.
 static void join_halves(const Work& w, float* gradient) {
-    if (w.plan.channels == 1) {
-        join_plane<1, 0>(w, gradient);
-    } else {
-        join_plane<3, 0>(w, gradient);
-        join_plane<3, 1>(w, gradient);
-        join_plane<3, 2>(w, gradient);
+    const LayerPlan& p = w.layer(0);
+    const Plan& plan = w.plan;
+    const float *first = w.memory + plan.halves + p.lead, *second = first + plan.half_floats;
+    const int height = p.in_height, width = p.in_width, channels = plan.channels;
+    const std::int64_t line = p.line_floats;
+    if (channels == 1 && width == plan.width) {  // whole vectors: what is too much, the next row covers
+        for (int y = 0; y < height; ++y)
+            for (int x = 0; x < width; x += kLanes)
+                store(gradient + y * std::int64_t(width) + x,
+                      load(first + y * line + x) + load(second + y * line + x));
+        const std::int64_t used = std::int64_t(height) * width;
+        return clear(gradient + used, plan.pitch + kLanes - used);
     }
+    clear(gradient, plan.pitch);
+    for (int c = 0; c < channels; ++c)
+        for (int y = 0; y < height; ++y) {
+            float* to = gradient + (std::int64_t(c) * plan.height + y) * plan.width;
+            const float *a = first + y * line + c, *b = second + y * line + c;
+            for (int x = 0; x < width; ++x, a += channels, b += channels) to[x] = *a + *b;
+        }
 }
 
-// Where nothing routes, most values are not zero: what some rows of an average's windows, or of
-// positions, get from above, through the activation function, to a grid with a border of zeros,
-// (grid_h, grid_w, maps_padded).
+// Where nothing routes, most values are not zero: their gradients, gated, to a grid with a border
+// of zeros, (grid_h, grid_w, maps_padded).
 static void fill_grid(const Work& w, Range rows) {
     const LayerPlan& p = w.layer(0);
-    const float *values = p.pool == Pool::average ? w.output(0) : w.input(1), *from = w.gradient(1);
-    const std::int64_t maps = p.maps_padded, line = p.grid_w * maps;
-    float* grid = w.memory + w.plan.grid + (p.kernel_h - 1) * line + (p.kernel_w - 1) * maps;
-    const Vec slope = splat(p.slope), share = splat(p.pool_share);
-    for (int q = rows.begin * p.pooled_width; q < rows.end * p.pooled_width; ++q) {
-        const Window window = p.windows[q];
-        for (std::int64_t c = 0; c < maps; c += kLanes) {
-            const Vec up = load(from + p.next_offset[q] + c) * share;
-            each_place(window, [&](int y, int x) PYOIP_INLINED {
-                const Vec value = load(values + p.out_offset[y * p.out_width + x] + c);
-                float* to = grid + y * line + x * maps + c;
-                const Vec old = p.apart ? Vec{} : load(to);
-                store(to, old + up * derivative(p.activation, slope, value));
-            });
+    const Source s = source_of(w, 0);
+    const Vec slope = splat(p.slope);
+    const std::int64_t maps = p.maps_padded;
+    for (int y = rows.begin; y < rows.end; ++y) {
+        float* to =
+            w.memory + w.plan.grid + ((y + p.kernel_h - 1) * std::int64_t(p.grid_w) + p.kernel_w - 1) * maps;
+        for (int x = 0; x < p.out_width; ++x) {
+            const std::int64_t at = s.at[y * p.out_width + x];
+            for (std::int64_t c = 0; c < maps; c += kLanes, to += kLanes)
+                store(to,
+                      load(s.gradient + at + c) * derivative(p.activation, slope, load(s.values + at + c)));
         }
     }
-}
-
-// One thread alone where windows overlap.
-static void fill_whole_grid(const Work& w) {
-    const LayerPlan& p = w.layer(0);
-    if (p.apart) return fill_grid(w, w.team.share(p.pooled_height));
-    if (w.team.rank != 0) return;
-    clear(w.memory + w.plan.grid, std::int64_t(p.grid_h) * p.grid_w * p.maps_padded);
-    fill_grid(w, {0, p.pooled_height});
 }
 
 // The image's gradient as a correlation of the grid with the turned kernels.
@@ -236,15 +185,15 @@ static void correlate_grid(const Work& w, Range rows, float* gradient) {
     const Dots d{p.kernel_h, p.kernel_w, maps, line, p.kernel_w * maps};
     for (int c = 0; c < plan.channels; ++c)
         for (int y = rows.begin; y < rows.end; ++y)
-            dot_row<1>(d, p.turned_rows + c * p.kernel_h * d.row, 0.0f,
-                       w.memory + plan.grid + (y + p.pad_top) * line + p.pad_left * maps, p.in_width,
-                       gradient + (std::int64_t(c) * plan.height + y) * plan.width);
+            dot_row(d, p.turned_rows + c * p.kernel_h * d.row, 0.0f,
+                    w.memory + plan.grid + (y + p.pad_top) * line + p.pad_left * maps, p.in_width,
+                    gradient + (std::int64_t(c) * plan.height + y) * plan.width);
 }
 
 // From the gradient of the first layer's outputs to the image's.
 static void backward_to_image(const Work& w, float* gradient) {
     if (w.layer(0).dense_image) {
-        fill_whole_grid(w);
+        fill_grid(w, w.team.share(w.layer(0).out_height));
         if (w.team.rank == 0) clear(gradient, w.plan.pitch);
         w.team.meet();
         correlate_grid(w, w.team.share(w.layer(0).in_height), gradient);

@@ -1,8 +1,5 @@
 // All kernels for one instruction set. The including file defines PYOIP_LANES,
 // PYOIP_ISA_NAME and PYOIP_NOISE; everything has internal linkage, so that sets never mix.
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #include <sched.h>
 
 #include <utility>

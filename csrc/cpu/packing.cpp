@@ -1,7 +1,6 @@
 #include "packing.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "winograd.hpp"
 
@@ -164,11 +163,6 @@ void Packer::pack_target_planes(const ConvLayer& s, LayerPlan& p) {
     for (std::size_t i = 0; i < s.weights.size(); ++i)
         flipped[i] = s.weights[i / taps * taps + taps - 1 - i % taps];
     p.raw_weights = raw, p.flipped_weights = flipped;
-    auto* sums = keep<float>(s.maps);
-    const std::int64_t all = s.in_channels * std::int64_t(taps);
-    for (int m = 0; m < s.maps; ++m)
-        sums[m] = float(std::accumulate(raw + m * all, raw + (m + 1) * all, 0.0));
-    p.weight_sums = sums;
     p.unpadded = s.pad_top == 0 && s.pad_left == 0 && p.padded_h <= s.in_height && p.padded_w <= s.in_width;
     p.map_width = round_up(p.out_width, lanes_);
     p.spread_h = p.padded_h + s.kernel_h - 1;

@@ -23,10 +23,6 @@ void release(void* block) { ::operator delete(block, std::align_val_t(kAlign)); 
 // Channels from which Winograd's transformations are paid for by the products they save.
 constexpr int kFewestChannels = 8;
 
-// Long chains of operations, few of them in flight beside a tile in registers: they take a pass of
-// their own, over vectors that do not wait for each other.
-bool takes_a_pass(Activation kind) { return kind == Activation::tanh || kind == Activation::sigmoid; }
-
 Method choose_method(const ConvLayer& s, const LayerPlan& p, bool first, Precision precision) {
     if (s.kernel_h != 3 || s.kernel_w != 3 || s.stride_h != 1 || s.stride_w != 1) return Method::direct;
     if (first) return Method::narrow;
@@ -116,10 +112,8 @@ private:
         p.positions = p.out_height * p.out_width;
         p.pooled = p.pooled_height * p.pooled_width;
         p.activation = s.activation, p.slope = s.slope;
-        p.early = takes_a_pass(s.activation) ? Activation::none : s.activation;
         p.pool = s.pool, p.places = s.pool == Pool::max ? s.pool_h * s.pool_w : 1, p.pool_w = s.pool_w;
         p.pool_share = 1.0f / float(s.pool_h * s.pool_w);
-        p.apart = s.pool_stride_h == s.pool_h && s.pool_stride_w == s.pool_w;
         const bool pooled = s.pool != Pool::average;
         p.cell_rows = pooled ? p.pooled_height : p.out_height;
         p.cell_columns = pooled ? p.pooled_width : p.out_width;
@@ -234,7 +228,7 @@ private:
             const LayerPlan& first = at(0);
             plan_.half_floats = round_up(first.lines * first.line_floats, 16);
             plan_.halves = take(kHalves * plan_.half_floats);
-            plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats + lanes_, 16);
+            plan_.strip_floats = round_up(first.phases * first.patch_rows * first.line_floats, 16);
             plan_.strips = take(kHalves * plan_.strip_floats);
             plan_.patches = take(std::int64_t(first.cells) * first.patch_floats);
             plan_.grid =

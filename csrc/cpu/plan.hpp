@@ -25,7 +25,7 @@ namespace pyoip::cpu {
 
 constexpr int kBlockVectors = 2;    // channel vectors in registers at a time
 constexpr int kAlign = 64;          // bytes
-constexpr int kColumnsTooMany = 6;  // that dot.inl may read behind an input: three positions at stride 2
+constexpr int kColumnsTooMany = 3;  // that dot.inl may read behind an input
 constexpr int kMostMaps = 256;
 constexpr int kMostSide = 96;  // of a layer's outputs
 constexpr int kMostPlaces = 9;
@@ -56,13 +56,11 @@ struct LayerPlan {
     int maps, maps_padded, kernel_h, kernel_w, stride_h, stride_w;
     int out_height, out_width, positions;  // of the cropped convolution
     Activation activation;
-    Activation early;  // what of it kernels apply while maps are in registers: all, or none
     float slope;
     Pool pool;
     bool quads;                               // a 2x2 maximum that tiles the convolution
     int places, pool_w;                       // of a maximum's window (1 without)
-    float pool_share;                         // of each value in an average (1 without)
-    bool apart;                               // pooling windows lie side by side
+    float pool_share;                         // of each value in an average
     int pooled_height, pooled_width, pooled;  // cropped; equal to out_* without a pool
     int cells, cell_rows, cell_columns;       // see above
     std::uint64_t maps_reciprocal;            // i * this >> 32 is i / maps_padded, for i < 2^24
@@ -106,7 +104,6 @@ struct LayerPlan {
     // Layer 1 as the target.
     bool unpadded;                 // the image can be read where it is
     const float* raw_weights;      // (maps, in_channels, kernel_h, kernel_w)
-    const float* weight_sums;      // (maps)
     const float* flipped_weights;  // the same, every kernel turned by half a turn
     int map_width;                 // a map's rows in whole vectors
     int spread_h, spread_w;        // of its gradient, spread by the stride, with its border

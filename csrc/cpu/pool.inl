@@ -18,7 +18,7 @@ PYOIP_INLINE void put_quad(const LayerPlan& p, Vec z0, Vec z1, Vec z2, Vec z3, f
     const IVec upper_place = select(z1 > z0, splat_int(1), IVec{});
     const IVec lower_place = select(z3 > z2, splat_int(3), splat_int(2));
     const IVec place = select(lower > upper, lower_place, upper_place);
-    store(out, activate(p.early, splat(p.slope), best));
+    store(out, activate(p.activation, splat(p.slope), best));
     store_bytes(code, code_of(p, best, place));
 }
 
@@ -40,21 +40,10 @@ static void pool_maximum(const LayerPlan& p, Range cells, const float* maps, flo
                     best = select(more, v, best);
                     place = select(more, splat_int(w.place + y * p.pool_w + x), place);
                 }
-            store(out + c, activate(p.early, slope, best));
+            store(out + c, activate(p.activation, slope, best));
             store_bytes(codes + std::int64_t(q) * p.maps_padded + c, code_of(p, best, place));
         }
     }
-}
-
-// f(y, x) for all places of a window, those of 2x2 without a loop.
-template <class F>
-PYOIP_INLINE void each_place(const Window& w, const F& f) {
-    if (w.y1 - w.y0 == 2 && w.x1 - w.x0 == 2) {
-        f(w.y0, w.x0), f(w.y0, w.x0 + 1);
-        return f(w.y0 + 1, w.x0), f(w.y0 + 1, w.x0 + 1);
-    }
-    for (int y = w.y0; y < w.y1; ++y)
-        for (int x = w.x0; x < w.x1; ++x) f(y, x);
 }
 
 // maps (positions, maps_padded), activated.
@@ -65,9 +54,9 @@ static void pool_average(const LayerPlan& p, Range pooled, const float* maps, fl
         float* out = next + p.next_offset[q];
         for (int c = 0; c < p.maps_padded; c += kLanes) {
             Vec total = {};
-            each_place(w, [&](int y, int x) PYOIP_INLINED {
-                total += load(maps + (std::int64_t(y) * p.out_width + x) * p.maps_padded + c);
-            });
+            for (int y = w.y0; y < w.y1; ++y)
+                for (int x = w.x0; x < w.x1; ++x)
+                    total += load(maps + (std::int64_t(y) * p.out_width + x) * p.maps_padded + c);
             store(out + c, total * share);
         }
     }

@@ -48,12 +48,6 @@ PYOIP_INLINE Vec in_register(Vec v) {
     return v;
 }
 
-// The same for an address: compilers tend to keep one for each of many steps, and run out.
-PYOIP_INLINE const float* in_register(const float* p) {
-    asm("" : "+r"(p));
-    return p;
-}
-
 PYOIP_INLINE Vec splat(float s) {
 #if PYOIP_LANES == 4
     return Vec{s, s, s, s};
@@ -86,27 +80,8 @@ PYOIP_INLINE bool any(IVec mask) {
 
 PYOIP_INLINE Vec select(IVec mask, Vec yes, Vec no) { return mask ? yes : no; }
 PYOIP_INLINE IVec select(IVec mask, IVec yes, IVec no) { return mask ? yes : no; }
-
-// One instruction each that compilers do not find on their own: theirs is a comparison and a blend.
-#if defined(__AVX512F__)
-PYOIP_INLINE Vec smaller(Vec a, Vec b) { return _mm512_maskz_min_ps(0xffff, a, b); }
-PYOIP_INLINE Vec larger(Vec a, Vec b) { return _mm512_maskz_max_ps(0xffff, a, b); }
-#elif defined(__AVX2__)
-PYOIP_INLINE Vec smaller(Vec a, Vec b) { return _mm256_min_ps(a, b); }
-PYOIP_INLINE Vec larger(Vec a, Vec b) { return _mm256_max_ps(a, b); }
-#else
 PYOIP_INLINE Vec smaller(Vec a, Vec b) { return select(a < b, a, b); }
 PYOIP_INLINE Vec larger(Vec a, Vec b) { return select(a > b, a, b); }
-#endif
-
-// Every third float from number C on.
-template <int C, std::size_t... I>
-PYOIP_INLINE Vec every_third(const float* p, std::index_sequence<I...>) {
-    constexpr auto in_two = [](int at) { return at < 2 * kLanes ? at : -1; };
-    constexpr auto in_all = [](int lane, int at) { return at < 2 * kLanes ? lane : at - kLanes; };
-    const Vec two = __builtin_shufflevector(load(p), load(p + kLanes), in_two(3 * int(I) + C)...);
-    return __builtin_shufflevector(two, load(p + 2 * kLanes), in_all(int(I), 3 * int(I) + C)...);
-}
 
 // Halves of `block` lanes of each of the items in a, then in b, added up: sum's order, for
 // several sums at a time.
@@ -178,9 +153,9 @@ struct Range {
 
 PYOIP_INLINE int smaller_of(int a, int b) { return a < b ? a : b; }
 
-// Some floats in whole vectors: zeros behind them.
+// A few floats, without a call.
 PYOIP_INLINE void copy_floats(float* to, const float* from, int count) {
     int i = 0;
-    for (; i + kLanes <= count; i += kLanes) store(to + i, load(from + i));
-    if (i < count) store(to + i, select(lane_numbers() < splat_int(count - i), load(from + i), Vec{}));
+    for (; i + 4 <= count; i += 4) __builtin_memcpy(to + i, from + i, 16);
+    for (; i < count; ++i) to[i] = from[i];
 }
