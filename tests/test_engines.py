@@ -442,3 +442,14 @@ def test_judges_recognise_a_wrong_answer() -> None:
         for x, t in zip(images, targets, strict=True)
     ]
     assert sum(ties) < 0.1 * len(ties)
+
+
+def test_an_ascent_that_finds_nothing_is_worth_nan(core: Core, rng: np.random.Generator) -> None:
+    """Where sums are beyond float32: a map that a ReLU would call silent is told from those."""
+    layer = conv_layer(rng, (1, 6, 6), 2)
+    layer = replace(layer, weights=np.full_like(layer.weights, np.inf))
+    engine = core(Stack((1, 6, 6), (layer,)))
+    images = rng.standard_normal((2, 1, 6, 6)).astype(np.float32)
+    found = engine.ascend(images, np.array([0, 1], np.int32), Settings(steps=3))
+    for outcome in (found.activations, found.preactivations, found.images):
+        assert np.isnan(outcome).all()

@@ -59,9 +59,10 @@ struct LayerPlan {
     int cells;
     Divisor cell_columns, code_pitch;
 
-    // Matrix products, from the second layer on. A warp has 2 tiles of rows by `group` of columns.
-    int group, back_group;        // column tiles in a group: of maps, forward (1, 2 or 4); backward, of
-    Divisor groups, back_groups;  // the input's channels. Groups
+    // Matrix products, from the second layer on. A warp has 2 tiles of rows by a group of column tiles:
+    // of maps forward (1, 2 or 4 tiles), of the input's channels backward.
+    int group, back_group;        // tiles in a group
+    Divisor groups, back_groups;  // how many groups
 
     // The first layer's way back to the image: what one cell adds to it.
     int patch_h, patch_w, patch_pitch;  // columns (C, patch_h, patch_w) in tiles of 8
